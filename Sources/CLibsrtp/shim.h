@@ -1,0 +1,3 @@
+// libsrtp2's C interface: the reference that the tests hold Transport's SRTP against.
+#pragma once
+#include <srtp2/srtp.h>

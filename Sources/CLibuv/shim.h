@@ -1,0 +1,3 @@
+// libuv's C interface, and nothing else.
+#pragma once
+#include <uv.h>

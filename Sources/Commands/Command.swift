@@ -1,0 +1,45 @@
+public import Wire
+
+/// What Control asks of a worker. Commands of one sender are carried out in the order they were sent.
+public enum Command: Sendable {
+    /// Start to serve a peer. `reply` is called on the worker's thread with whether it could: false when the worker is
+    /// full or the peer's description can't be served.
+    case addPeer(PeerDescription, reply: @Sendable (Bool) -> Void)
+    /// End a peer: its DTLS session is closed, its subscriptions go, its tracks fall silent until somebody feeds them
+    /// again. Unknown peers are ignored.
+    case removePeer(PeerID)
+    /// ICE restart (RFC 8445 §9): both sides' new credentials. Media keeps its old path until the new one is validated.
+    case restartICE(PeerID, local: ICECredentials, remote: ICECredentials, reply: @Sendable (Bool) -> Void)
+    /// A track will not be fed again: it and its subscriptions are forgotten.
+    case removeTrack(TrackID)
+    /// Ask for the worker's counters and the state of its peers, tracks and subscriptions.
+    case snapshot(includingPeers: Bool, reply: @Sendable (WorkerSnapshot) -> Void)
+    /// Ask how long ago anything authentic came from a peer; nil when the peer is unknown or was never heard.
+    case lastHeard(PeerID, reply: @Sendable (Duration?) -> Void)
+}
+
+/// What a worker tells Control. Delivered on the worker's thread, in order for each peer.
+public enum Event: Sendable {
+    /// ICE and DTLS are done; media can flow.
+    case peerConnected(PeerID)
+    /// The peer is gone; nothing of it remains on the worker.
+    case peerClosed(PeerID, reason: CloseReason)
+}
+
+/// Why a peer ended.
+public enum CloseReason: String, Sendable, CaseIterable {
+    /// Control asked for it.
+    case removed
+    /// No valid connectivity check came within the first seconds.
+    case iceTimeout = "ice_timeout"
+    /// The DTLS handshake failed or took too long.
+    case dtlsFailed = "dtls_failed"
+    /// The peer's certificate does not match its SDP's fingerprint.
+    case fingerprintMismatch = "fingerprint_mismatch"
+    /// No connectivity check for the consent time (RFC 7675).
+    case consentExpired = "consent_expired"
+    /// The peer sent a DTLS close_notify.
+    case closedByPeer = "closed_by_peer"
+    /// The worker is stopping.
+    case shutdown
+}

@@ -1,0 +1,58 @@
+/// Every limit, timeout and default of the server, in one place. `Docs/Operations.md` documents each; the configuration
+/// overrides those that it names under `limits`.
+public struct Limits: Sendable {
+    // MARK: Signalling
+
+    /// Largest request body in bytes: an SDP offer or a trickle fragment.
+    public var bodyBytes = 64 * 1024
+    /// Most m-lines in an offer.
+    public var mediaSections = 16
+    /// Most candidates in an offer or a trickle fragment; more are ignored.
+    public var candidates = 64
+    /// Most peers from one IP address.
+    public var peersPerAddress = 100
+    /// Most peers in all.
+    public var peers = 10_000
+    /// Most new sessions that one IP address may ask for in a minute.
+    public var sessionsPerAddressPerMinute = 600
+    /// How long a stream whose publisher is gone keeps its viewers, waiting for the publisher's return.
+    public var streamLinger = Duration.seconds(15)
+    /// A publisher from which nothing authentic came for so long has lost its connection: its stream id may be taken over.
+    public var publisherSilence = Duration.milliseconds(1500)
+    /// How long a stop waits for requests in flight.
+    public var drain = Duration.seconds(5)
+
+    // MARK: ICE and DTLS
+
+    /// A peer whose first valid connectivity check does not come within this time ends.
+    public var iceConnect = Duration.seconds(30)
+    /// Consent freshness (RFC 7675 §5.1): a peer that sends no valid connectivity check for so long ends.
+    public var consent = Duration.seconds(30)
+    /// A DTLS handshake that takes longer fails.
+    public var dtlsHandshake = Duration.seconds(30)
+    /// First retransmission of a DTLS flight; doubles each time (RFC 6347 §4.2.4.1).
+    public var dtlsRetransmission = Duration.milliseconds(50)
+    /// Largest DTLS datagram in bytes of UDP payload.
+    public var dtlsDatagramBytes = 1200
+
+    // MARK: Media
+
+    /// Largest RTP packet that is forwarded, in bytes, before encryption.
+    public var rtpPacketBytes = 1460
+    /// Most RTP sources (SSRCs) that one peer may send.
+    public var sourcesPerPeer = 32
+    /// Packets kept of each video encoding to answer NACKs; a power of two.
+    public var videoHistoryPackets = 1024
+    /// Packets kept of each audio encoding; a power of two.
+    public var audioHistoryPackets = 128
+    /// At most one keyframe request goes to a publisher per encoding in this time.
+    public var keyframeRequestInterval = Duration.milliseconds(500)
+    /// Time between two transport-wide congestion control feedback packets.
+    public var transportFeedbackInterval = Duration.milliseconds(50)
+    /// Time between two receiver reports to a publisher, and two sender reports to a viewer.
+    public var reportInterval = Duration.seconds(1)
+    /// The ceiling told by REMB to publishers that lack transport-wide congestion control, in bits per second.
+    public var receiveBitsPerSecond: UInt64 = 20_000_000
+
+    public init() {}
+}
