@@ -106,31 +106,22 @@ public struct STUNMessage: Sendable {
         }
     }
 
-    /// The part of USERNAME before its first colon: in a request to us, our ufrag.
+    /// The value of USERNAME.
     @_lifetime(copy bytes)
     public func usernameSpan(in bytes: RawSpan) -> RawSpan? {
         guard let username, username.offset + username.length <= bytes.byteCount else { return nil }
         return bytes.extracting(username.offset..<(username.offset + username.length))
     }
 
-    /// Whether USERNAME is `first:second`.
-    public func hasUsername(_ first: String, _ second: String, in bytes: RawSpan) -> Bool {
-        guard let span = usernameSpan(in: bytes) else { return false }
-        let first = first.utf8
-        let second = second.utf8
-        guard span.byteCount == first.count + 1 + second.count else { return false }
+    /// Whether USERNAME begins with `fragment` and a colon: in a request to us, our ufrag (RFC 8445 §7.2.2).
+    public func hasUsernamePrefix(_ fragment: String, in bytes: RawSpan) -> Bool {
+        guard let span = usernameSpan(in: bytes), span.byteCount > fragment.utf8.count else { return false }
         var offset = 0
-        for byte in first {
+        for byte in fragment.utf8 {
             guard span.byte(at: offset) == byte else { return false }
             offset += 1
         }
-        guard span.byte(at: offset) == UInt8(ascii: ":") else { return false }
-        offset += 1
-        for byte in second {
-            guard span.byte(at: offset) == byte else { return false }
-            offset += 1
-        }
-        return true
+        return span.byte(at: offset) == UInt8(ascii: ":")
     }
 
     /// Appends the bytes that MESSAGE-INTEGRITY is computed over: all before it, with the header's length counting up to its

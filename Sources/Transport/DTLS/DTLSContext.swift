@@ -1,0 +1,37 @@
+internal import COpenSSL
+
+/// What all DTLS sessions of one worker share: certificate, ciphers, SRTP profiles. Confined to its worker's thread.
+///
+/// Owns `context`, which is never null.
+public final class DTLSContext {
+    /// Forward secret AEAD suites; browsers' certificates are ECDSA, other peers' may be RSA.
+    private static let ciphers = """
+        ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:\
+        ECDHE-RSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384
+        """
+    private static let groups = "X25519:P-256:P-384"
+
+    let context: OpaquePointer
+    private let certificate: DTLSCertificate
+
+    public init(certificate: DTLSCertificate) throws(DTLSError) {
+        guard let context = SSL_CTX_new(DTLS_method()) else { throw .context }
+        self.context = context
+        self.certificate = certificate
+        _ = sluice_SSL_CTX_set_dtls_options(context)
+        _ = sluice_SSL_CTX_release_buffers(context)
+        _ = sluice_SSL_CTX_disable_session_cache(context)
+        // The certificate is self-signed by design: what counts is its fingerprint, which the endpoint checks.
+        SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT) { _, _ in 1 }
+        guard sluice_SSL_CTX_use_dtls12_only(context) == 1,
+            SSL_CTX_set_cipher_list(context, Self.ciphers) == 1,
+            sluice_SSL_CTX_set_groups(context, Self.groups) == 1,
+            SSL_CTX_use_certificate(context, certificate.certificate) == 1,
+            SSL_CTX_use_PrivateKey(context, certificate.key) == 1,
+            // RFC 5764 §4.1.2; returns 0 for success.
+            SSL_CTX_set_tlsext_use_srtp(context, SRTPProfile.preferenceList) == 0
+        else { throw .context }
+    }
+
+    deinit { SSL_CTX_free(context) }
+}

@@ -1,0 +1,180 @@
+public import Wire
+
+/// Why an SRTP or SRTCP packet was not opened.
+public enum SRTPRejection: Error, Sendable, Hashable {
+    /// Too short, or not encrypted where it has to be.
+    case malformed
+    /// The authentication tag is wrong.
+    case authentication
+    /// Received before, or too old to tell.
+    case replay
+    /// From a new source, and the peer has as many as it may have.
+    case tooManySources
+}
+
+/// What became of a packet.
+public enum SRTPOpenResult: Sendable {
+    /// Decrypted in place; its first `length` bytes are the RTP or RTCP packet. `packetIndex` is SRTP's 48-bit or SRTCP's
+    /// 31-bit index.
+    case opened(length: Int, packetIndex: UInt64)
+    case rejected(SRTPRejection)
+}
+
+/// Checks and decrypts what one peer sends (RFC 3711, RFC 7714). Allocates only for a source that is new.
+public final class SRTPOpener {
+    private struct Source {
+        let ssrc: UInt32
+        var window = ReplayWindow()
+    }
+
+    private let profile: SRTPProfile
+    private let rtp: SRTPCipher
+    private let rtcp: SRTPCipher
+    private let maximumSources: Int
+    private var rtpSources: ContiguousArray<Source> = []
+    private var rtcpSources: ContiguousArray<Source> = []
+
+    /// - Parameter maximumSources: Most SSRCs that the peer may use.
+    public init(
+        profile: SRTPProfile,
+        masterKey: [UInt8],
+        masterSalt: [UInt8],
+        maximumSources: Int
+    ) throws(SRTPError) {
+        self.profile = profile
+        self.maximumSources = maximumSources
+        rtp = try SRTPCipher(profile, .rtp, masterKey: masterKey, masterSalt: masterSalt, encrypts: false)
+        rtcp = try SRTPCipher(profile, .rtcp, masterKey: masterKey, masterSalt: masterSalt, encrypts: false)
+        rtpSources.reserveCapacity(4)
+        rtcpSources.reserveCapacity(4)
+    }
+
+    /// Opens an SRTP packet in place.
+    ///
+    /// - Parameter header: The packet's header.
+    public func open(_ packet: UnsafeMutableRawBufferPointer, header: RTPHeader) -> SRTPOpenResult {
+        let length = packet.count - profile.rtpTagLength
+        guard length >= header.payloadOffset, let base = packet.baseAddress else { return .rejected(.malformed) }
+        let place = rtpSources.firstIndex { $0.ssrc == header.ssrc }
+        if place == nil, rtpSources.count >= maximumSources { return .rejected(.tooManySources) }
+        let index: UInt64
+        if let place {
+            guard let estimate = Self.index(of: header.sequenceNumber, near: rtpSources[place].window.highest),
+                rtpSources[place].window.accepts(estimate)
+            else { return .rejected(.replay) }
+            index = estimate
+        } else {
+            index = UInt64(header.sequenceNumber)
+        }
+
+        let body = base + header.payloadOffset
+        let bodyLength = length - header.payloadOffset
+        if let authenticator = rtp.authenticator {
+            var counter = UInt32(truncatingIfNeeded: index >> 16).bigEndian
+            let isAuthentic = withUnsafeBytes(of: &counter) {
+                authenticator.verifies(
+                    UnsafeRawBufferPointer(start: base, count: length),
+                    $0,
+                    against: base + length,
+                    length: profile.rtpTagLength
+                )
+            }
+            guard isAuthentic else { return .rejected(.authentication) }
+            guard
+                bodyLength == 0
+                    || rtp.transformCounterMode(ssrc: header.ssrc, index: index, from: body, to: body, count: bodyLength)
+            else { return .rejected(.malformed) }
+        } else {
+            var iv = rtp.rtpIV(ssrc: header.ssrc, index: index)
+            let isAuthentic = rtp.open(
+                iv: &iv,
+                UnsafeRawBufferPointer(start: base, count: header.payloadOffset),
+                at: body,
+                count: bodyLength,
+                tag: base + length
+            )
+            guard isAuthentic else { return .rejected(.authentication) }
+        }
+        if let place {
+            rtpSources[place].window.insert(index)
+        } else {
+            var source = Source(ssrc: header.ssrc)
+            source.window.insert(index)
+            rtpSources.append(source)
+        }
+        return .opened(length: length, packetIndex: index)
+    }
+
+    /// Opens an SRTCP packet in place. Unencrypted SRTCP (E bit 0) is refused: nobody negotiated it.
+    public func openRTCP(_ packet: UnsafeMutableRawBufferPointer) -> SRTPOpenResult {
+        let length = packet.count - profile.rtcpOverhead
+        guard length >= 8, let base = packet.baseAddress else { return .rejected(.malformed) }
+        let ssrc = UInt32(bigEndian: base.loadUnaligned(fromByteOffset: 4, as: UInt32.self))
+        let trailerOffset = profile.isAEAD ? packet.count - 4 : length
+        let trailer = UInt32(bigEndian: base.loadUnaligned(fromByteOffset: trailerOffset, as: UInt32.self))
+        guard trailer & 1 << 31 != 0 else { return .rejected(.malformed) }
+        let index = trailer & ~(1 << 31)
+        let place = rtcpSources.firstIndex { $0.ssrc == ssrc }
+        if let place {
+            guard rtcpSources[place].window.accepts(UInt64(index)) else { return .rejected(.replay) }
+        } else if rtcpSources.count >= maximumSources {
+            return .rejected(.tooManySources)
+        }
+
+        let bodyLength = length - 8
+        if let authenticator = rtcp.authenticator {
+            let isAuthentic = authenticator.verifies(
+                UnsafeRawBufferPointer(start: base, count: length + 4),
+                against: base + length + 4,
+                length: 10
+            )
+            guard isAuthentic else { return .rejected(.authentication) }
+            guard
+                bodyLength == 0
+                    || rtcp.transformCounterMode(
+                        ssrc: ssrc,
+                        index: UInt64(index),
+                        from: base + 8,
+                        to: base + 8,
+                        count: bodyLength
+                    )
+            else { return .rejected(.malformed) }
+        } else {
+            var iv = rtcp.rtcpIV(ssrc: ssrc, index: index)
+            let isAuthentic = rtcp.open(
+                iv: &iv,
+                UnsafeRawBufferPointer(start: base, count: 8),
+                UnsafeRawBufferPointer(start: base + trailerOffset, count: 4),
+                at: base + 8,
+                count: bodyLength,
+                tag: base + length
+            )
+            guard isAuthentic else { return .rejected(.authentication) }
+        }
+        if let place {
+            rtcpSources[place].window.insert(UInt64(index))
+        } else {
+            var source = Source(ssrc: ssrc)
+            source.window.insert(UInt64(index))
+            rtcpSources.append(source)
+        }
+        return .opened(length: length, packetIndex: UInt64(index))
+    }
+
+    /// The index nearest to the highest received (RFC 3711 §3.3.1, appendix A).
+    ///
+    /// - Returns: Nil when it would lie before the first cycle.
+    static func index(of sequenceNumber: UInt16, near highest: UInt64?) -> UInt64? {
+        guard let highest else { return UInt64(sequenceNumber) }
+        let cycle = highest >> 16
+        let last = UInt16(truncatingIfNeeded: highest)
+        if last < 0x8000 {
+            if sequenceNumber > last, sequenceNumber - last > 0x8000 {
+                return cycle == 0 ? nil : (cycle - 1) << 16 | UInt64(sequenceNumber)
+            }
+        } else if sequenceNumber < last - 0x8000 {
+            return (cycle + 1) << 16 | UInt64(sequenceNumber)
+        }
+        return cycle << 16 | UInt64(sequenceNumber)
+    }
+}
