@@ -1,43 +1,51 @@
 public import Wire
 
-/// Why a datagram or packet was dropped. The raw value is the `reason` label of `sluice_packets_dropped_total`.
-public enum DropReason: String, Sendable, CaseIterable {
+/// Why a datagram or packet was dropped. The raw value is its place in `WorkerCounters.drops`.
+public enum DropReason: Int, Sendable, CaseIterable {
     /// The first byte belongs to no protocol that we speak (RFC 7983), or the datagram is empty.
-    case unknownProtocol = "unknown_protocol"
+    case unknownProtocol
     /// STUN that can't be parsed, or with a wrong FINGERPRINT.
-    case stunMalformed = "stun_malformed"
+    case stunMalformed
     /// STUN for a ufrag that no peer has.
-    case stunUnknownUser = "stun_unknown_user"
+    case stunUnknownUser
     /// STUN whose MESSAGE-INTEGRITY is wrong or missing.
-    case stunIntegrity = "stun_integrity"
+    case stunIntegrity
     /// A STUN message that nobody expects here, such as a response to nothing.
-    case stunUnexpected = "stun_unexpected"
+    case stunUnexpected
     /// DTLS from an address that ICE has not validated.
-    case dtlsUnknownSource = "dtls_unknown_source"
+    case dtlsUnknownSource
     /// DTLS that is not a DTLS record.
-    case dtlsMalformed = "dtls_malformed"
+    case dtlsMalformed
     /// RTP or RTCP from an address that ICE has not validated.
-    case srtpUnknownSource = "srtp_unknown_source"
+    case srtpUnknownSource
     /// RTP or RTCP before the DTLS handshake is done.
-    case srtpNoKeys = "srtp_no_keys"
+    case srtpNoKeys
     /// RTP or RTCP too short or with inconsistent lengths.
-    case srtpMalformed = "srtp_malformed"
+    case srtpMalformed
     /// The authentication tag is wrong.
-    case srtpAuthentication = "srtp_authentication"
+    case srtpAuthentication
     /// A packet that was received before, or is too old to tell.
-    case srtpReplay = "srtp_replay"
+    case srtpReplay
     /// RTP that belongs to no negotiated m-line.
-    case rtpUnknownSource = "rtp_unknown_source"
+    case rtpUnknownSource
     /// An RTP packet larger than we forward.
-    case rtpTooLarge = "rtp_too_large"
+    case rtpTooLarge
     /// A duplicate that a retransmission made, or a packet older than the history.
-    case rtpDuplicate = "rtp_duplicate"
+    case rtpDuplicate
     /// RTCP that can't be parsed.
-    case rtcpMalformed = "rtcp_malformed"
+    case rtcpMalformed
     /// A datagram that the socket did not take.
-    case egressFull = "egress_full"
+    case egressFull
     /// A relay ring to another worker was full.
-    case relayFull = "relay_full"
+    case relayFull
+
+    /// The `reason` label of `sluice_packets_dropped_total`: the case's name in snake case.
+    public var label: String {
+        "\(self)".reduce(into: "") { label, character in
+            if character.isUppercase { label += "_" }
+            label += character.lowercased()
+        }
+    }
 }
 
 /// Monotonic counters of one worker since its start.

@@ -38,9 +38,11 @@ public final class EgressBatch {
     @inline(__always)
     var freeSlot: UnsafeMutableRawPointer { slab + count * Self.slotBytes }
 
-    /// Takes the next free slot, whose first `length` bytes hold a datagram for `destination`.
+    /// Takes the next free slot, whose first `length` bytes hold a datagram for `destination`. A length of 0, of a packet
+    /// that could not be sealed, takes none.
     @inline(__always)
     func commit(length: Int, to destination: SocketAddress) {
+        guard length > 0 else { return }
         lengths[count] = length
         destinations[count] = destination
         count += 1

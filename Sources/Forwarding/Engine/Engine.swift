@@ -7,16 +7,51 @@ public import Wire
 /// Confined to its worker's thread. A turn is: `receive` for each datagram that was readable, `receiveRelayed`, `apply` for
 /// each command, `advance`, then `endTurn`.
 public final class Engine {
-    /// This worker's counters. The worker adds what only it can see: send failures, loop time, latency.
+    /// Peers are looked after on this grid, so that a thousand deadlines don't wake the worker a thousand times.
+    static let deadlineGrid = Duration.milliseconds(10)
+    /// The SSRC of our own RTCP towards publishers. We send no RTP there, so any will do; browsers use 1 for the same.
+    static let reportingSSRC: UInt32 = 1
+    /// Datagrams that one flush holds at most.
+    static let egressCapacity = 512
+    /// The largest packet that fits an egress slot with whatever our header and SRTP add.
+    static let maximumPacketBytes = EgressBatch.slotBytes - OutgoingHeader.maximumGrowth - 2 - 16
+
+    /// This worker's counters. The worker adds what only it can see: send failures, loop time, latency, bytes.
     public var counters = WorkerCounters()
+
+    let index: WorkerIndex
+    let limits: Limits
+    let dtlsContext: DTLSContext
+    let outgoingRelays: [RelayRing?]
+    let incomingRelays: [RelayRing?]
+    unowned let output: any EngineOutput
+    let egress = EgressBatch(capacity: Engine.egressCapacity)
+
+    var peers: [PeerID: Peer] = [:]
+    var peersByUsername: [UsernameKey: Peer] = [:]
+    var peersByAddress: [SocketAddress: Peer] = [:]
+    var tracks: [TrackID: Track] = [:]
+    var subscriptionCount = 0
+    /// Tracks with packets to forward at the end of this turn.
+    var queuedTracks: ContiguousArray<Track> = []
+    /// Workers whose relay ring was written in this turn; bit n is worker n.
+    var relaysWritten: UInt64 = 0
+    var earliestDeadline = Instant.distantFuture
+    /// Lost packets of sources that are gone.
+    var packetsLostBefore: Int64 = 0
+    /// Buffers that are used again and again, so that steady state allocates nothing.
+    var replyBuffer: [UInt8] = []
+    var rtcpBuffer: [UInt8] = []
+    var sequenceNumbers: [UInt16] = []
 
     /// - Parameters:
     ///   - index: This worker's position.
     ///   - limits: The server's limits.
     ///   - certificate: The certificate that every DTLS handshake presents.
-    ///   - outgoingRelays: One ring to each worker, by worker index; nil at our own.
+    ///   - outgoingRelays: One ring to each worker, by worker index; nil at our own. At most 64 workers.
     ///   - incomingRelays: One ring from each worker, by worker index; nil at our own.
     ///   - output: Where outputs go. Kept unowned: it must outlive the engine.
+    /// - Throws: When OpenSSL can't be set up.
     public init(
         index: WorkerIndex,
         limits: Limits,
@@ -24,33 +59,122 @@ public final class Engine {
         outgoingRelays: [RelayRing?],
         incomingRelays: [RelayRing?],
         output: any EngineOutput
-    ) {
+    ) throws(DTLSError) {
+        self.index = index
+        var limits = limits
+        limits.rtpPacketBytes = min(limits.rtpPacketBytes, Self.maximumPacketBytes)
+        self.limits = limits
+        dtlsContext = try DTLSContext(certificate: certificate)
+        self.outgoingRelays = outgoingRelays
+        self.incomingRelays = incomingRelays
+        self.output = output
+        replyBuffer.reserveCapacity(EgressBatch.slotBytes)
+        rtcpBuffer.reserveCapacity(EgressBatch.slotBytes)
+        sequenceNumbers.reserveCapacity(2048)
     }
 
-    /// Takes one datagram in. Its bytes are decrypted in place and not kept.
+    /// Takes one datagram in: step 2 of the data path. Its bytes are decrypted in place and not kept.
     public func receive(_ datagram: UnsafeMutableRawBufferPointer, from source: SocketAddress, now: Instant) {
-    }
-
-    /// Takes in what other workers relayed to this one.
-    public func receiveRelayed(now: Instant) {
+        guard let first = datagram.first else { return count(.unknownProtocol) }
+        switch DatagramKind(firstByte: first) {
+        case .stun: receiveSTUN(datagram, from: source, now: now)
+        case .dtls: receiveDTLS(datagram, from: source, now: now)
+        case .srtp: receiveSRTP(datagram, from: source, now: now)
+        case .unknown: count(.unknownProtocol)
+        }
     }
 
     /// Carries out a command.
     public func apply(_ command: Command, now: Instant) {
+        switch command {
+        case .addPeer(let description, let reply): reply(addPeer(description, now: now))
+        case .removePeer(let id): if let peer = peers[id] { close(peer, reason: .removed, now: now) }
+        case .restartICE(let id, let local, _, let reply):
+            reply(restartICE(id, local: local))
+        case .removeTrack(let id): removeTrack(id)
+        case .snapshot(let includingPeers, let reply): reply(snapshot(includingPeers: includingPeers))
+        case .lastHeard(let id, let reply): reply(peers[id]?.lastHeard.map { now - $0 })
+        }
     }
 
     /// Does what is due by `now`.
     public func advance(to now: Instant) {
+        guard earliestDeadline <= now else { return }
+        earliestDeadline = .distantFuture
+        var expired: [(Peer, CloseReason)] = []
+        for peer in peers.values {
+            if peer.deadline <= now, let reason = advance(peer, to: now) {
+                expired.append((peer, reason))
+            } else {
+                earliestDeadline = min(earliestDeadline, peer.deadline)
+            }
+        }
+        for (peer, reason) in expired { close(peer, reason: reason, now: now) }
     }
 
-    /// Flushes what the turn produced.
+    /// Forwards what the turn received and flushes what it produced.
     public func endTurn(now: Instant) {
+        forwardQueuedTracks(now: now)
+        flush()
+        for worker in outgoingRelays.indices where relaysWritten & (1 << UInt64(worker)) != 0 {
+            output.wake(WorkerIndex(rawValue: worker))
+        }
+        relaysWritten = 0
     }
 
     /// Ends all peers with a DTLS close_notify.
     public func shutdown(now: Instant) {
+        for peer in Array(peers.values) { close(peer, reason: .shutdown, now: now) }
+        flush()
     }
 
     /// When `advance` has to be called next; nil while nothing waits.
-    public var nextDeadline: Instant? { nil }
+    public var nextDeadline: Instant? {
+        guard earliestDeadline != .distantFuture else { return nil }
+        let grid = UInt64(Self.deadlineGrid.wholeNanoseconds)
+        let (rounded, overflow) = earliestDeadline.nanoseconds.addingReportingOverflow(grid - 1)
+        return overflow ? earliestDeadline : Instant(nanoseconds: rounded / grid * grid)
+    }
+
+    // MARK: Outputs
+
+    func count(_ reason: DropReason) { counters.count(reason) }
+
+    func flush() {
+        if egress.count > 0 { output.flush(egress) }
+    }
+
+    /// Queues a datagram that is ready to be sent.
+    func send(_ datagram: UnsafeRawBufferPointer, to destination: SocketAddress) {
+        guard let base = datagram.baseAddress, datagram.count <= EgressBatch.slotBytes else { return }
+        if egress.isFull { flush() }
+        egress.freeSlot.copyMemory(from: base, byteCount: datagram.count)
+        egress.commit(length: datagram.count, to: destination)
+    }
+
+    /// Seals `rtcpBuffer` and queues it.
+    func sendRTCP(to peer: Peer) {
+        guard let session = peer.session, let destination = peer.ice.selected, !rtcpBuffer.isEmpty,
+            rtcpBuffer.count + session.profile.rtcpOverhead <= EgressBatch.slotBytes
+        else { return }
+        if egress.isFull { flush() }
+        let length = rtcpBuffer.withUnsafeBytes { session.sealer.sealRTCP($0, into: egress.freeSlot) }
+        egress.commit(length: length, to: destination)
+    }
+
+    /// Writes a record to another worker's ring.
+    func relay(_ head: RelayRecord.Head, packet: UnsafeRawBufferPointer = .init(start: nil, count: 0), to worker: Int) {
+        guard outgoingRelays.indices.contains(worker), let ring = outgoingRelays[worker] else { return }
+        if ring.write(head, packet: packet) {
+            relaysWritten |= 1 << UInt64(worker)
+        } else {
+            count(.relayFull)
+        }
+    }
+
+    /// A peer's deadline changed: the worker's timer follows.
+    func reschedule(_ peer: Peer) {
+        peer.deadline = peer.computeDeadline(feedbackInterval: limits.transportFeedbackInterval)
+        earliestDeadline = min(earliestDeadline, peer.deadline)
+    }
 }

@@ -1,0 +1,288 @@
+import Commands
+public import Transport
+import Wire
+
+/// Steps 4 to 6 of the data path: from an SRTP packet to the batches that leave.
+extension Engine {
+    func receiveSRTP(_ datagram: UnsafeMutableRawBufferPointer, from source: SocketAddress, now: Instant) {
+        guard let peer = peersByAddress[source] else { return count(.srtpUnknownSource) }
+        guard case .connected(let session) = peer.phase else { return count(.srtpNoKeys) }
+        guard datagram.count >= 2 else { return count(.srtpMalformed) }
+        if RTCP.isRTCP(secondByte: datagram[1]) {
+            switch session.opener.openRTCP(datagram) {
+            case .rejected(let rejection): count(DropReason(rejection))
+            case .opened(let length, _):
+                peer.lastHeard = now
+                receiveRTCP(UnsafeRawBufferPointer(rebasing: datagram[..<length]), from: peer, now: now)
+            }
+            return
+        }
+
+        let header: RTPHeader
+        do throws(RTPError) {
+            header = try RTPHeader(parsing: UnsafeRawBufferPointer(datagram).bytes)
+        } catch {
+            return count(.srtpMalformed)
+        }
+        switch session.opener.open(datagram, header: header) {
+        case .rejected(let rejection): count(DropReason(rejection))
+        case .opened(let length, _):
+            peer.lastHeard = now
+            receiveRTP(UnsafeRawBufferPointer(rebasing: datagram[..<length]), header: header, from: peer, now: now)
+        }
+    }
+
+    /// Step 4: finds the packet's encoding and keeps it there.
+    private func receiveRTP(_ packet: UnsafeRawBufferPointer, header: RTPHeader, from peer: Peer, now: Instant) {
+        counters.packetsReceived += 1
+        guard packet.count <= limits.rtpPacketBytes else { return count(.rtpTooLarge) }
+        let bytes = packet.bytes
+        var record = PacketRecord()
+        var mid: String?
+        let isKnown = peer.incoming.source(header.ssrc) != nil
+        var elements = HeaderExtensionReader(header)
+        while let element = elements.next(in: bytes) {
+            guard let meaning = peer.incoming.meaning(of: element.id) else { continue }
+            switch meaning {
+            case .transportSequenceNumber where element.length == 2:
+                let offset = element.offset
+                let number = UInt16(packet[offset]) << 8 | UInt16(packet[offset + 1])
+                peer.transportFeedback?.record(number, mediaSSRC: header.ssrc, now: now)
+            case .mid where !isKnown:
+                mid = String(validating: packet[element.offset..<(element.offset + element.length)], as: UTF8.self)
+            case .mid, .rtpStreamID, .repairedRTPStreamID, .transportSequenceNumber, .transmissionTimeOffset,
+                .absoluteSendTime:
+                continue
+            default:
+                record.append(meaning, offset: element.offset, length: element.length)
+            }
+        }
+        if peer.transportFeedback != nil { noteDeadline(of: peer) }
+
+        let source: IncomingMedia.Source
+        if let known = peer.incoming.source(header.ssrc) {
+            source = known
+        } else if let identified = peer.incoming.identify(header, mid: mid) {
+            source = identified
+        } else {
+            return count(.rtpUnknownSource)
+        }
+        let incoming = peer.incoming.tracks[source.track]
+        let expectedPayloadType =
+            source.isRetransmission
+            ? incoming.parameters.retransmissionPayloadType : incoming.parameters.payloadType
+        guard header.payloadType == expectedPayloadType else { return count(.rtpUnknownSource) }
+        // Somebody else feeds this track by now: the peer was taken over and will end soon.
+        guard case .publisher(let publisher) = incoming.track.feed, publisher === peer else {
+            return count(.rtpUnknownSource)
+        }
+
+        let padding: Int
+        do throws(RTPError) {
+            padding = try header.paddingLength(in: bytes)
+        } catch {
+            return count(.srtpMalformed)
+        }
+        var sequenceNumber = header.sequenceNumber
+        var payloadOffset = header.payloadOffset
+        let payloadEnd = packet.count - padding
+        if source.isRetransmission {
+            // RFC 4588 §4. Without payload it is padding that probes for bandwidth.
+            guard payloadEnd - payloadOffset > 2 else { return }
+            sequenceNumber = UInt16(packet[payloadOffset]) << 8 | UInt16(packet[payloadOffset + 1])
+            payloadOffset += 2
+        }
+
+        let track = incoming.track
+        let encoding: Encoding
+        if source.isRetransmission {
+            guard let current = track.encoding, current.highestSequence > 0 else { return count(.rtpUnknownSource) }
+            encoding = current
+        } else {
+            guard let current = track.encoding(ssrc: header.ssrc, limits: limits, now: now) else {
+                return count(.rtpUnknownSource)
+            }
+            encoding = current
+        }
+
+        let sequence = encoding.unwrapper.unwrap(sequenceNumber)
+        guard encoding.accepts(sequence) else { return count(.rtpDuplicate) }
+        if !source.isRetransmission {
+            encoding.statistics.record(
+                sequence: sequence,
+                timestamp: header.timestamp,
+                byteCount: packet.count,
+                now: now
+            )
+        }
+        if encoding.nacks.received(sequence, now: now), source.isRetransmission {
+            track.packetsRecovered += 1
+            counters.packetsRecovered += 1
+        }
+        if encoding.nacks.deadline != .distantFuture { noteDeadline(of: peer) }
+
+        record.sequence = sequence
+        record.receivedAt = now
+        record.timestamp = header.timestamp
+        record.marker = header.marker
+        record.payloadOffset = UInt16(payloadOffset)
+        record.payloadEnd = UInt16(payloadEnd)
+        record.startsKeyframe =
+            payloadEnd > payloadOffset
+            && track.codec.startsKeyframe(payload: bytes.extracting(payloadOffset..<payloadEnd))
+        if record.startsKeyframe, track.codec.kind == .video {
+            track.keyframesReceived += 1
+            encoding.keyframeRequests.keyframeReceived()
+        }
+        insert(record, bytes: packet, into: encoding, of: track, now: now)
+    }
+
+    /// Keeps a packet and queues its track for the end of the turn.
+    func insert(
+        _ record: PacketRecord,
+        bytes: UnsafeRawBufferPointer,
+        into encoding: Encoding,
+        of track: Track,
+        now: Instant
+    ) {
+        if encoding.pending.count >= Encoding.maximumPending { forward(track, now: now) }
+        encoding.insert(record, bytes: bytes)
+        if !track.isQueued {
+            track.isQueued = true
+            queuedTracks.append(track)
+        }
+    }
+
+    func forwardQueuedTracks(now: Instant) {
+        for track in queuedTracks {
+            forward(track, now: now)
+            track.isQueued = false
+        }
+        queuedTracks.removeAll(keepingCapacity: true)
+    }
+
+    /// Step 5: walks a track's subscriptions once with all packets of the batch in hand.
+    private func forward(_ track: Track, now: Instant) {
+        guard let encoding = track.encoding, !encoding.pending.isEmpty else { return }
+        var needsKeyframe = false
+        for subscription in track.subscriptions {
+            let peer = subscription.peer
+            guard case .connected(let session) = peer.phase, let destination = peer.ice.selected else { continue }
+            for sequence in encoding.pending {
+                if egress.isFull { flush() }
+                switch subscription.forward(
+                    sequence,
+                    of: encoding,
+                    sealer: session.sealer,
+                    to: destination,
+                    into: egress,
+                    now: now
+                ) {
+                case .forwarded: counters.packetsForwarded += 1
+                case .awaitsKeyframe: needsKeyframe = true
+                case .skipped: break
+                }
+            }
+        }
+        if track.relayTargets != 0 {
+            for sequence in encoding.pending { relay(sequence, of: encoding, of: track) }
+        }
+        encoding.removePending()
+        if needsKeyframe { requestKeyframe(of: track, now: now) }
+    }
+
+    /// Hands a packet to each worker that has subscribers for it.
+    private func relay(_ sequence: UInt64, of encoding: Encoding, of track: Track) {
+        guard let record = encoding.history.record(of: sequence) else { return }
+        let head = RelayRecord.Head(
+            kind: .packet,
+            track: track.id,
+            generation: encoding.generation,
+            ssrc: encoding.ssrc,
+            packet: record.pointee
+        )
+        let bytes = UnsafeRawBufferPointer(
+            start: encoding.history.bytes(of: sequence),
+            count: Int(record.pointee.payloadEnd)
+        )
+        for worker in outgoingRelays.indices where track.relayTargets & (1 << UInt64(worker)) != 0 {
+            relay(head, packet: bytes, to: worker)
+        }
+    }
+
+    // MARK: Relays
+
+    /// Takes in what other workers relayed to this one.
+    public func receiveRelayed(now: Instant) {
+        for (worker, ring) in incomingRelays.enumerated() {
+            guard let ring else { continue }
+            while ring.read({ receive($0, packet: $1, from: worker, now: now) }) {}
+        }
+    }
+
+    private func receive(_ head: RelayRecord.Head, packet: UnsafeRawBufferPointer, from worker: Int, now: Instant) {
+        guard let track = tracks[head.track] else { return }
+        switch head.kind {
+        case .packet:
+            guard case .relay = track.feed else { return }
+            let encoding = track.relayedEncoding(
+                ssrc: head.ssrc,
+                generation: head.generation,
+                limits: limits,
+                now: now
+            )
+            insert(head.packet, bytes: packet, into: encoding, of: track, now: now)
+        case .clock:
+            guard let encoding = track.encoding, encoding.generation == head.generation else { return }
+            encoding.clock = head.clock
+        case .ended:
+            if case .relay = track.feed { track.endEncoding() }
+        case .attach:
+            track.relayTargets |= 1 << UInt64(worker)
+            if track.codec.kind == .video { requestKeyframe(of: track, now: now) }
+        case .detach:
+            track.relayTargets &= ~(1 << UInt64(worker))
+            forgetIfUnused(track)
+        case .keyframeRequest:
+            requestKeyframe(of: track, now: now)
+        }
+    }
+
+    // MARK: Keyframes
+
+    /// Somebody needs a keyframe of a track: asks its publisher, or its home, at most once per interval.
+    func requestKeyframe(of track: Track, now: Instant) {
+        guard track.codec.kind == .video else { return }
+        switch track.feed {
+        case .none: break
+        case .relay(let home):
+            guard let encoding = track.encoding else {
+                // Nothing came yet: the home asks for a keyframe when a relay is attached.
+                return
+            }
+            encoding.keyframeRequests.request()
+            if encoding.keyframeRequests.takeDue(now: now) {
+                relay(RelayRecord.Head(kind: .keyframeRequest, track: track.id), to: home.rawValue)
+            }
+        case .publisher(let peer):
+            guard let encoding = track.encoding else {
+                // The publisher's first packets begin with a keyframe.
+                return
+            }
+            encoding.keyframeRequests.request()
+            sendDueKeyframeRequests(to: peer, now: now)
+            noteDeadline(of: peer)
+        }
+    }
+}
+
+extension DropReason {
+    init(_ rejection: SRTPRejection) {
+        switch rejection {
+        case .malformed: self = .srtpMalformed
+        case .authentication: self = .srtpAuthentication
+        case .replay: self = .srtpReplay
+        case .tooManySources: self = .rtpUnknownSource
+        }
+    }
+}

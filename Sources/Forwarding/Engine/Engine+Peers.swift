@@ -1,0 +1,241 @@
+import Commands
+import Transport
+import Wire
+
+/// Peers and tracks as they come and go.
+extension Engine {
+    /// An address that a peer was heard from within this time is nobody else's: long enough to bridge the pauses between two
+    /// connectivity checks, so that nobody who learns a ufrag and password of his own takes over another's address.
+    static let addressProtection = Duration.seconds(5)
+
+    func addPeer(_ description: PeerDescription, now: Instant) -> Bool {
+        guard peers[description.id] == nil, !description.remoteFingerprints.isEmpty,
+            let usernameKey = UsernameKey(description.localCredentials.usernameFragment),
+            peersByUsername[usernameKey] == nil,
+            description.published.allSatisfy({ accepts($0.track, codec: $0.parameters.codec) }),
+            description.subscribed.allSatisfy({ accepts($0.track, codec: $0.parameters.codec) })
+        else { return false }
+
+        var random = SecureRandom()
+        let published = description.published.map { published in
+            (track: track(published.track, codec: published.parameters.codec), published: published)
+        }
+        let peer = Peer(
+            description,
+            usernameKey: usernameKey,
+            ice: ICEAgent(
+                local: description.localCredentials,
+                tieBreaker: random.next(),
+                now: now,
+                connectTimeout: limits.iceConnect,
+                consentTimeout: limits.consent
+            ),
+            incoming: IncomingMedia(tracks: published, limits: limits)
+        )
+        for (track, _) in published {
+            // Whoever fed the track before has been taken over.
+            track.feed = .publisher(peer)
+            track.expectNewEncoding()
+        }
+        for subscribed in description.subscribed { subscribe(peer, to: subscribed) }
+        peers[peer.id] = peer
+        peersByUsername[usernameKey] = peer
+        reschedule(peer)
+        return true
+    }
+
+    /// - Returns: False for a peer that is not here, or a ufrag that is in use.
+    func restartICE(_ id: PeerID, local: ICECredentials) -> Bool {
+        guard let peer = peers[id], let key = UsernameKey(local.usernameFragment), peersByUsername[key] == nil else {
+            return false
+        }
+        forgetRetiredUsernames(of: peer)
+        peer.ice.restart(local: local)
+        // A restart that comes before the one before was used takes its place.
+        for old in peer.usernameKeys.dropFirst() { peersByUsername[old] = nil }
+        peer.usernameKeys = [peer.usernameKeys[0], key]
+        peersByUsername[key] = peer
+        return true
+    }
+
+    /// Forgets a track, its subscriptions and whatever history there is of it.
+    func removeTrack(_ id: TrackID) {
+        guard let track = tracks.removeValue(forKey: id) else { return }
+        if let encoding = track.encoding { packetsLostBefore += encoding.statistics.lost }
+        for subscription in track.subscriptions {
+            subscription.peer.subscriptions.removeAll { $0 === subscription }
+            subscriptionCount -= 1
+        }
+        track.removeAllSubscriptions()
+        track.endEncoding()
+        track.feed = .none
+    }
+
+    /// Ends a peer and forgets all of it.
+    func close(_ peer: Peer, reason: CloseReason, now: Instant) {
+        guard peers.removeValue(forKey: peer.id) != nil else { return }
+        switch peer.phase {
+        case .checking: break
+        case .handshaking(let dtls): dtls.close()
+        case .connected(let session):
+            session.dtls.close()
+            drain(session.dtls, of: peer)
+        }
+        for key in peer.usernameKeys { peersByUsername[key] = nil }
+        for address in peer.addresses where peersByAddress[address] === peer { peersByAddress[address] = nil }
+        for incoming in peer.incoming.tracks { end(incoming.track, by: peer) }
+        for subscription in peer.subscriptions {
+            subscription.track.remove(subscription)
+            subscriptionCount -= 1
+            forgetIfUnused(subscription.track)
+        }
+        peer.subscriptions.removeAll()
+        output.emit(.peerClosed(peer.id, reason: reason))
+    }
+
+    /// The publisher is gone: the track falls silent until somebody feeds it again.
+    private func end(_ track: Track, by peer: Peer) {
+        guard case .publisher(let publisher) = track.feed, publisher === peer else { return }
+        if let encoding = track.encoding { packetsLostBefore += encoding.statistics.lost }
+        track.feed = .none
+        track.endEncoding()
+        for worker in outgoingRelays.indices where track.relayTargets & (1 << UInt64(worker)) != 0 {
+            relay(RelayRecord.Head(kind: .ended, track: track.id), to: worker)
+        }
+    }
+
+    /// A relayed track without subscribers is not relayed any longer. A track at its home stays until Control removes it.
+    func forgetIfUnused(_ track: Track) {
+        guard case .relay(let home) = track.feed, track.subscriptions.isEmpty else { return }
+        relay(RelayRecord.Head(kind: .detach, track: track.id), to: home.rawValue)
+        tracks[track.id] = nil
+    }
+
+    private func subscribe(_ peer: Peer, to subscribed: SubscribedTrack) {
+        let track = track(subscribed.track, codec: subscribed.parameters.codec)
+        if subscribed.home != index, case .none = track.feed {
+            track.feed = .relay(from: subscribed.home)
+            relay(RelayRecord.Head(kind: .attach, track: track.id), to: subscribed.home.rawValue)
+        }
+        let subscription = Subscription(subscribed, peer: peer, track: track)
+        track.add(subscription)
+        peer.subscriptions.append(subscription)
+        subscriptionCount += 1
+    }
+
+    /// Whether a track of this id can carry this codec.
+    private func accepts(_ id: TrackID, codec: Codec) -> Bool { tracks[id].map { $0.codec == codec } ?? true }
+
+    private func track(_ id: TrackID, codec: Codec) -> Track {
+        if let track = tracks[id] { return track }
+        let track = Track(id: id, codec: codec)
+        tracks[id] = track
+        return track
+    }
+
+    // MARK: Look-up
+
+    /// The engine finds the peer under the addresses that its ICE agent knows, `source` among them.
+    func register(_ source: SocketAddress, for peer: Peer) {
+        if peersByAddress[source] !== peer {
+            peersByAddress[source] = peer
+            peer.addresses.append(source)
+        }
+        guard peer.addresses.count > peer.ice.addresses.count else { return }
+        let known = peer.ice.addresses
+        for address in peer.addresses where !known.contains(address) && peersByAddress[address] === peer {
+            peersByAddress[address] = nil
+        }
+        peer.addresses.removeAll { !known.contains($0) }
+    }
+
+    /// After an ICE restart's first check the old ufrag leads nowhere.
+    func forgetRetiredUsernames(of peer: Peer) {
+        guard peer.usernameKeys.count > 1 else { return }
+        let valid = peer.ice.usernameFragments.compactMap { UsernameKey($0) }
+        for key in peer.usernameKeys where !valid.contains(key) { peersByUsername[key] = nil }
+        peer.usernameKeys.removeAll { !valid.contains($0) }
+    }
+
+    // MARK: Deadlines
+
+    /// A packet may have brought the peer's deadline nearer.
+    @inline(__always)
+    func noteDeadline(of peer: Peer) {
+        let due = peer.computeDeadline(feedbackInterval: limits.transportFeedbackInterval)
+        guard due < peer.deadline else { return }
+        peer.deadline = due
+        earliestDeadline = min(earliestDeadline, due)
+    }
+
+    /// Does what is due for one peer.
+    ///
+    /// - Returns: Why the peer has to end, if it has.
+    func advance(_ peer: Peer, to now: Instant) -> CloseReason? {
+        if peer.ice.isExpired(at: now) { return peer.ice.isValidated ? .consentExpired : .iceTimeout }
+        switch peer.phase {
+        case .checking: break
+        case .handshaking(let dtls):
+            dtls.advance(to: now)
+            drain(dtls, of: peer)
+            continueHandshake(dtls, of: peer, now: now)
+            return nil
+        case .connected:
+            sendDueFeedback(to: peer, now: now)
+        }
+        reschedule(peer)
+        return nil
+    }
+
+    // MARK: Snapshot
+
+    func snapshot(includingPeers: Bool) -> WorkerSnapshot {
+        var counters = counters
+        counters.packetsLost = packetsLostBefore
+        for track in tracks.values {
+            if case .publisher = track.feed, let encoding = track.encoding {
+                counters.packetsLost += encoding.statistics.lost
+            }
+        }
+        return WorkerSnapshot(
+            worker: index,
+            counters: counters,
+            peerCount: peers.count,
+            subscriptionCount: subscriptionCount,
+            peers: includingPeers ? peers.values.map(snapshot) : []
+        )
+    }
+
+    private func snapshot(_ peer: Peer) -> PeerSnapshot {
+        PeerSnapshot(
+            peer: peer.id,
+            state: peer.session == nil ? .connecting : .connected,
+            srtpProfile: peer.session?.profile.name,
+            tracks: peer.incoming.tracks.map { snapshot($0.track) },
+            subscriptions: peer.subscriptions.map(\.snapshot)
+        )
+    }
+
+    private func snapshot(_ track: Track) -> TrackSnapshot {
+        var snapshot = TrackSnapshot(track: track.id, codec: track.codec)
+        if let statistics = track.encoding?.statistics {
+            snapshot.packetsReceived = statistics.received
+            snapshot.bytesReceived = statistics.bytes
+            snapshot.packetsLost = statistics.lost
+            snapshot.jitterSeconds = statistics.jitterSeconds
+            snapshot.bitsPerSecond = statistics.bitsPerSecond
+        }
+        snapshot.nacksSent = track.nacksSent
+        snapshot.packetsRecovered = track.packetsRecovered
+        snapshot.keyframeRequestsSent = track.keyframeRequestsSent
+        snapshot.keyframesReceived = track.keyframesReceived
+        snapshot.subscriptionCount = track.subscriptions.count
+        return snapshot
+    }
+}
+
+extension WorkerCounters {
+    /// Counts one drop.
+    @inline(__always)
+    mutating func count(_ reason: DropReason) { drops[reason.rawValue] += 1 }
+}

@@ -1,0 +1,32 @@
+import Transport
+
+/// Merges the keyframe requests of many viewers into at most one upstream per interval.
+///
+/// A request within the interval waits for its end and is forgotten when a keyframe comes before.
+struct KeyframeRequestLimiter {
+    private let interval: Duration
+    private var lastSent: Instant?
+    private var isWaiting = false
+
+    init(interval: Duration) { self.interval = interval }
+
+    /// When `takeDue` has to be asked again; nil while no request waits.
+    var deadline: Instant? {
+        guard isWaiting else { return nil }
+        return lastSent.map { $0 + interval } ?? Instant(nanoseconds: 0)
+    }
+
+    /// A viewer needs a keyframe.
+    mutating func request() { isWaiting = true }
+
+    /// A keyframe came: whoever waited has it.
+    mutating func keyframeReceived() { isWaiting = false }
+
+    /// Whether a request has to go upstream now; it counts as sent.
+    mutating func takeDue(now: Instant) -> Bool {
+        guard let deadline, deadline <= now else { return false }
+        isWaiting = false
+        lastSent = now
+        return true
+    }
+}

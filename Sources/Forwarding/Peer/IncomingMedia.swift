@@ -1,0 +1,99 @@
+import Commands
+import Transport
+import Wire
+
+/// What a publisher negotiated, and which RTP source belongs to which of its tracks.
+struct IncomingMedia {
+    /// One m-line that the peer sends.
+    struct IncomingTrack {
+        let track: Track
+        let parameters: MediaParameters
+        var bitrateCeiling: ReceiveBitrateCeiling
+        /// The latest sender report's NTP middle bits and arrival, for LSR and DLSR.
+        var lastSenderReport: (middleNTP: UInt32, receivedAt: Instant)?
+    }
+
+    /// What a source carries.
+    struct Source {
+        let ssrc: UInt32
+        /// Index into `tracks`.
+        let track: Int
+        /// Whether it carries retransmissions (RFC 4588).
+        let isRetransmission: Bool
+    }
+
+    private static let noMeaning = UInt8.max
+
+    var tracks: [IncomingTrack]
+    private(set) var sources: [Source] = []
+    /// `HeaderExtension.rawValue` by the identifier that the peer uses. Within a bundle an identifier means the same on each
+    /// m-line (RFC 8843 §9.1).
+    private var meanings = [UInt8](repeating: noMeaning, count: 256)
+    private let maximumSources: Int
+
+    init(tracks: [(track: Track, published: PublishedTrack)], limits: Limits) {
+        maximumSources = limits.sourcesPerPeer
+        self.tracks = tracks.map { entry in
+            IncomingTrack(
+                track: entry.track,
+                parameters: entry.published.parameters,
+                bitrateCeiling: ReceiveBitrateCeiling(maximum: limits.receiveBitsPerSecond)
+            )
+        }
+        for (index, entry) in tracks.enumerated() {
+            for mapping in entry.published.parameters.headerExtensions {
+                meanings[Int(mapping.id)] = mapping.meaning.rawValue
+            }
+            for announced in entry.published.announcedSources {
+                learn(announced.ssrc, track: index, isRetransmission: false)
+                if let ssrc = announced.retransmissionSSRC { learn(ssrc, track: index, isRetransmission: true) }
+            }
+        }
+    }
+
+    /// Whether any m-line negotiated transport-wide congestion control.
+    var usesTransportFeedback: Bool {
+        tracks.contains { $0.parameters.feedback.contains(.transportWideCongestionControl) }
+    }
+
+    /// What the peer's identifier of a header extension means.
+    @inline(__always)
+    func meaning(of identifier: UInt8) -> HeaderExtension? {
+        HeaderExtension(rawValue: meanings[Int(identifier)])
+    }
+
+    /// The source with this SSRC, when it is known.
+    @inline(__always)
+    func source(_ ssrc: UInt32) -> Source? {
+        for source in sources where source.ssrc == ssrc { return source }
+        return nil
+    }
+
+    /// Finds out what an unknown source carries: by its MID, else by a payload type that only one m-line has
+    /// (RFC 8843 §9.2).
+    ///
+    /// - Returns: Nil when it belongs nowhere, or when the peer has too many sources.
+    mutating func identify(_ header: RTPHeader, mid: String?) -> Source? {
+        var match: (track: Int, isRetransmission: Bool)?
+        for (index, track) in tracks.enumerated() {
+            if let mid, track.parameters.mid != mid { continue }
+            if header.payloadType == track.parameters.payloadType {
+                guard match == nil else { return nil }
+                match = (index, false)
+            } else if header.payloadType == track.parameters.retransmissionPayloadType {
+                guard match == nil else { return nil }
+                match = (index, true)
+            }
+        }
+        guard let match else { return nil }
+        return learn(header.ssrc, track: match.track, isRetransmission: match.isRetransmission)
+    }
+
+    @discardableResult
+    private mutating func learn(_ ssrc: UInt32, track: Int, isRetransmission: Bool) -> Source? {
+        guard sources.count < maximumSources else { return nil }
+        let source = Source(ssrc: ssrc, track: track, isRetransmission: isRetransmission)
+        sources.append(source)
+        return source
+    }
+}

@@ -1,0 +1,90 @@
+import Commands
+import Transport
+import Wire
+
+/// One remote endpoint: its transport (ICE, DTLS, SRTP), the tracks it publishes and those it is subscribed to.
+final class Peer {
+    /// How far the peer's transport has come.
+    enum Phase {
+        /// No address is validated yet.
+        case checking
+        /// ICE has a path; DTLS is at work on it.
+        case handshaking(DTLSEndpoint)
+        /// Media flows.
+        case connected(SecureSession)
+    }
+
+    /// An established DTLS session and the SRTP keys that came of it.
+    struct SecureSession {
+        let dtls: DTLSEndpoint
+        let profile: SRTPProfile
+        let sealer: SRTPSealer
+        let opener: SRTPOpener
+    }
+
+    let id: PeerID
+    let description: PeerDescription
+    var ice: ICEAgent
+    var phase = Phase.checking
+    /// Local ufrags under which the engine finds this peer: one, or two during an ICE restart.
+    var usernameKeys: [UsernameKey]
+    /// Addresses under which the engine finds this peer.
+    var addresses: [SocketAddress] = []
+
+    /// What the peer sends: its m-lines and the RTP sources seen on them.
+    var incoming: IncomingMedia
+    /// What the peer receives.
+    var subscriptions: [Subscription] = []
+    /// Transport-wide congestion control of what the peer sends, when negotiated.
+    var transportFeedback: TransportFeedbackRecorder?
+
+    /// When anything authentic came last.
+    var lastHeard: Instant?
+    /// The next receiver report to a publisher, or sender reports to a viewer.
+    var nextReport = Instant.distantFuture
+    /// Whether the deadline below has to be computed anew.
+    var deadline = Instant.distantFuture
+
+    init(_ description: PeerDescription, usernameKey: UsernameKey, ice: ICEAgent, incoming: IncomingMedia) {
+        id = description.id
+        self.description = description
+        self.ice = ice
+        self.incoming = incoming
+        usernameKeys = [usernameKey]
+        if incoming.usesTransportFeedback { transportFeedback = TransportFeedbackRecorder() }
+    }
+
+    /// The session, once media can flow.
+    var session: SecureSession? {
+        if case .connected(let session) = phase { session } else { nil }
+    }
+
+    /// The subscription that sends with this SSRC.
+    func subscription(sending ssrc: UInt32) -> Subscription? {
+        for subscription in subscriptions where subscription.ssrc == ssrc { return subscription }
+        return nil
+    }
+
+    /// Whether anything authentic came within this time.
+    func wasHeard(within duration: Duration, before now: Instant) -> Bool {
+        lastHeard.map { now - $0 < duration } ?? false
+    }
+
+    /// When the peer next has something to do by itself.
+    func computeDeadline(feedbackInterval: Duration) -> Instant {
+        var earliest = min(ice.nextDeadline, nextReport)
+        switch phase {
+        case .checking: break
+        case .handshaking(let dtls): earliest = min(earliest, dtls.nextDeadline ?? .distantFuture)
+        case .connected(let session):
+            earliest = min(earliest, session.dtls.nextDeadline ?? .distantFuture)
+            if let due = transportFeedback?.deadline(interval: feedbackInterval) { earliest = min(earliest, due) }
+            for track in incoming.tracks {
+                guard let encoding = track.track.encoding else { continue }
+                earliest = min(earliest, encoding.nacks.deadline)
+                if let due = encoding.keyframeRequests.deadline { earliest = min(earliest, due) }
+            }
+        }
+        return earliest
+    }
+}

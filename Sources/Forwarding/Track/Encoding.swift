@@ -1,0 +1,81 @@
+import Transport
+import Wire
+
+/// One RTP encoding of a track: its packets, and what its receiver keeps count of.
+///
+/// At the track's home it is fed by the publisher's packets; on any other worker by a relay, where only the packets and the
+/// sender report's clock are in use.
+final class Encoding {
+    /// Packets that wait at most to be forwarded at the end of a turn. Far below the history's size, so that none is
+    /// overwritten before.
+    static let maximumPending = 64
+
+    /// The publisher's SSRC.
+    let ssrc: UInt32
+    /// Tells this encoding from those that fed the same track before it.
+    let generation: UInt32
+    let history: PacketHistory
+
+    /// Sequence numbers of packets that came in this turn, to be forwarded at its end.
+    private(set) var pending: ContiguousArray<UInt64> = []
+    /// How the publisher's RTP timestamps relate to its wall clock.
+    var clock: SenderClock?
+
+    var unwrapper = SequenceNumberUnwrapper()
+    var highestSequence: UInt64 = 0
+    var statistics: ReceptionStatistics
+    var nacks = NackGenerator()
+    var keyframeRequests: KeyframeRequestLimiter
+
+    init(
+        ssrc: UInt32,
+        generation: UInt32,
+        codec: Codec,
+        historyPackets: Int,
+        packetBytes: Int,
+        keyframeRequestInterval: Duration
+    ) {
+        self.ssrc = ssrc
+        self.generation = generation
+        history = PacketHistory(capacity: historyPackets, packetBytes: packetBytes)
+        statistics = ReceptionStatistics(clockRate: codec.clockRate)
+        keyframeRequests = KeyframeRequestLimiter(interval: keyframeRequestInterval)
+        pending.reserveCapacity(Self.maximumPending)
+    }
+
+    /// Whether a packet with this sequence number is new and young enough to be kept.
+    func accepts(_ sequence: UInt64) -> Bool {
+        if sequence > highestSequence { return true }
+        return highestSequence - sequence < UInt64(history.capacity) && history.record(of: sequence) == nil
+    }
+
+    /// Keeps a packet that `accepts` has accepted, and queues it for this turn's end.
+    func insert(_ record: PacketRecord, bytes: UnsafeRawBufferPointer) {
+        history.insert(record, bytes: bytes)
+        highestSequence = max(highestSequence, record.sequence)
+        pending.append(record.sequence)
+    }
+
+    /// What waited has been forwarded.
+    func removePending() { pending.removeAll(keepingCapacity: true) }
+}
+
+/// A publisher's sender report: one point that its RTP timestamps and its wall clock share (RFC 3550 §6.4.1).
+struct SenderClock: BitwiseCopyable {
+    /// NTP format: seconds in the upper, their fraction in the lower 32 bits.
+    var ntp: UInt64
+    var rtpTimestamp: UInt32
+    /// When the report reached the track's home.
+    var receivedAt: Instant
+
+    /// The same relation at a later instant.
+    ///
+    /// - Returns: The publisher's wall clock in NTP format and its RTP timestamp.
+    func extrapolated(to now: Instant, clockRate: UInt32) -> (ntp: UInt64, rtpTimestamp: UInt32) {
+        let nanoseconds = now > receivedAt ? now.nanoseconds - receivedAt.nanoseconds : 0
+        let (seconds, fraction) = nanoseconds.quotientAndRemainder(dividingBy: 1_000_000_000)
+        let elapsedNTP = (seconds << 32) &+ (fraction << 32) / 1_000_000_000
+        let elapsedUnits = seconds &* UInt64(clockRate) &+ fraction * UInt64(clockRate) / 1_000_000_000
+        return (ntp &+ elapsedNTP, rtpTimestamp &+ UInt32(truncatingIfNeeded: elapsedUnits))
+    }
+}

@@ -1,0 +1,100 @@
+import Commands
+import Transport
+import Wire
+
+/// One audio or video source as a worker knows it: who feeds it, and whom it is forwarded to.
+final class Track {
+    /// Who feeds the track.
+    enum Feed {
+        /// Nobody does now: its publisher is gone, or has not connected.
+        case none
+        /// A peer of this worker, which is the track's home.
+        case publisher(Peer)
+        /// The track's home is another worker, which relays it to us.
+        case relay(from: WorkerIndex)
+    }
+
+    /// Two encodings may not follow each other faster: a publisher that changes its SSRC with each packet would have us
+    /// allocate a history with each.
+    private static let encodingChangeInterval = Duration.milliseconds(500)
+
+    let id: TrackID
+    /// Known once somebody feeds the track or subscribes to it.
+    let codec: Codec
+    var feed: Feed = .none
+    /// The encoding that is forwarded.
+    private(set) var encoding: Encoding?
+    private(set) var subscriptions: ContiguousArray<Subscription> = []
+    /// Workers that this home relays the track to; bit n is worker n.
+    var relayTargets: UInt64 = 0
+    /// Whether the track is in its engine's list of tracks with packets to forward.
+    var isQueued = false
+    var keyframesReceived: UInt64 = 0
+    var keyframeRequestsSent: UInt64 = 0
+    var nacksSent: UInt64 = 0
+    var packetsRecovered: UInt64 = 0
+
+    private var generation: UInt32 = 0
+    private var encodingSince: Instant?
+
+    init(id: TrackID, codec: Codec) {
+        self.id = id
+        self.codec = codec
+    }
+
+    /// Whether somebody waits for a keyframe, here or on another worker.
+    var wantsKeyframe: Bool {
+        codec.kind == .video && (relayTargets != 0 || subscriptions.contains(where: \.awaitsKeyframe))
+    }
+
+    func add(_ subscription: Subscription) { subscriptions.append(subscription) }
+
+    func remove(_ subscription: Subscription) {
+        if let index = subscriptions.firstIndex(where: { $0 === subscription }) {
+            // Order means nothing, and a broadcast's viewers leave often.
+            subscriptions.swapAt(index, subscriptions.count - 1)
+            subscriptions.removeLast()
+        }
+    }
+
+    func removeAllSubscriptions() { subscriptions.removeAll() }
+
+    /// The encoding for packets of this SSRC; a new one takes the old one's place.
+    ///
+    /// - Returns: Nil when encodings change too fast.
+    func encoding(ssrc: UInt32, limits: Limits, now: Instant) -> Encoding? {
+        if let encoding, encoding.ssrc == ssrc { return encoding }
+        if let since = encodingSince, now < since + Self.encodingChangeInterval { return nil }
+        return replaceEncoding(ssrc: ssrc, generation: generation &+ 1, limits: limits, now: now)
+    }
+
+    /// The encoding for packets that a relay brings.
+    func relayedEncoding(ssrc: UInt32, generation: UInt32, limits: Limits, now: Instant) -> Encoding {
+        if let encoding, encoding.generation == generation { return encoding }
+        return replaceEncoding(ssrc: ssrc, generation: generation, limits: limits, now: now)
+    }
+
+    /// A new publisher feeds the track from now on: whatever SSRC it sends starts a new encoding at once.
+    func expectNewEncoding() { encodingSince = nil }
+
+    /// The publisher of before is gone, and its packets with it.
+    func endEncoding() {
+        encoding = nil
+        encodingSince = nil
+    }
+
+    private func replaceEncoding(ssrc: UInt32, generation: UInt32, limits: Limits, now: Instant) -> Encoding {
+        self.generation = generation
+        encodingSince = now
+        let new = Encoding(
+            ssrc: ssrc,
+            generation: generation,
+            codec: codec,
+            historyPackets: codec.kind == .video ? limits.videoHistoryPackets : limits.audioHistoryPackets,
+            packetBytes: limits.rtpPacketBytes,
+            keyframeRequestInterval: limits.keyframeRequestInterval
+        )
+        encoding = new
+        return new
+    }
+}
