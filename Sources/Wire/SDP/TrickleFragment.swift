@@ -7,8 +7,22 @@ public struct TrickleFragment: Sendable, Hashable {
         public var usernameFragment: String?
         public var password: String?
         /// Values of `a=candidate` lines.
-        public var candidates: [String] = []
-        public var endOfCandidates = false
+        public var candidates: [String]
+        public var endOfCandidates: Bool
+
+        public init(
+            mid: String? = nil,
+            usernameFragment: String? = nil,
+            password: String? = nil,
+            candidates: [String] = [],
+            endOfCandidates: Bool = false
+        ) {
+            self.mid = mid
+            self.usernameFragment = usernameFragment
+            self.password = password
+            self.candidates = candidates
+            self.endOfCandidates = endOfCandidates
+        }
     }
 
     public var sections: [Section]

@@ -1,0 +1,94 @@
+public import Commands
+public import Wire
+
+/// Whether the server could read the media that it forwards. Says so in plain words wherever it is shown.
+public enum PrivacyMode: String, Sendable, Hashable, CaseIterable {
+    /// Encrypted from hop to hop: the server can see and record media.
+    case transport
+    /// Frames are encrypted by the clients: the server forwards what it can't read.
+    case endToEnd = "e2ee"
+}
+
+/// Our side of a session, as the answer tells it.
+public struct LocalEndpoint: Sendable {
+    public var credentials: ICECredentials
+    public var fingerprint: CertificateFingerprint
+    /// Where the peer's worker can be reached, the best first.
+    public var addresses: [SocketAddress]
+    public var privacy: PrivacyMode
+    /// The `o=` line's session id: random.
+    public var sessionID: UInt64
+
+    public init(
+        credentials: ICECredentials,
+        fingerprint: CertificateFingerprint,
+        addresses: [SocketAddress],
+        privacy: PrivacyMode,
+        sessionID: UInt64
+    ) {
+        self.credentials = credentials
+        self.fingerprint = fingerprint
+        self.addresses = addresses
+        self.privacy = privacy
+        self.sessionID = sessionID
+    }
+
+    /// Our candidates: host candidates on the worker's port, the first the most preferred (RFC 8445 §5.1.2.1).
+    var candidates: [ICECandidate] {
+        addresses.enumerated().map { index, address in
+            ICECandidate(
+                foundation: "\(index + 1)",
+                component: 1,
+                transport: "udp",
+                priority: 126 << 24 | UInt32(65_535 - min(index, 65_535)) << 8 | 255,
+                address: address,
+                kind: .host
+            )
+        }
+    }
+}
+
+/// The peer's side of a session, as its offer tells it.
+public struct RemoteEndpoint: Sendable, Hashable {
+    public var credentials: ICECredentials
+    /// Its certificate has to match one of them; never empty.
+    public var fingerprints: [CertificateFingerprint]
+    /// The role that we take in the DTLS handshake.
+    public var dtlsRole: DTLSRole
+}
+
+/// One m-line that a publisher sends: what a track is made of.
+public struct NegotiatedSource: Sendable, Hashable {
+    public var parameters: MediaParameters
+    public var announcedSources: [AnnouncedSource]
+}
+
+/// A track that a viewer can be given.
+public struct ForwardableTrack: Sendable, Hashable {
+    public var track: TrackID
+    public var home: WorkerIndex
+    public var codec: Codec
+    /// The publisher's `a=fmtp` parameters.
+    public var formatParameters: String
+
+    public init(track: TrackID, home: WorkerIndex, codec: Codec, formatParameters: String) {
+        self.track = track
+        self.home = home
+        self.codec = codec
+        self.formatParameters = formatParameters
+    }
+}
+
+/// An answer to a publisher.
+public struct PublisherAnswer: Sendable {
+    public var text: String
+    public var remote: RemoteEndpoint
+    public var sources: [NegotiatedSource]
+}
+
+/// An answer to a viewer.
+public struct ViewerAnswer: Sendable {
+    public var text: String
+    public var remote: RemoteEndpoint
+    public var subscriptions: [SubscribedTrack]
+}

@@ -1,0 +1,63 @@
+import CLibuv
+import Commands
+import Synchronization
+
+/// Commands on their way to a worker, and the bell that wakes it.
+final class Mailbox: Sendable {
+    /// `@unchecked Sendable`: `uv_async_send` is the one libuv call that any thread may make. The handle's memory belongs to
+    /// the worker, which takes the bell out of its mailbox (`close`) before it closes and frees the handle.
+    private struct Bell: @unchecked Sendable {
+        let handle: UnsafeMutablePointer<uv_async_t>
+
+        func ring() { uv_async_send(handle) }
+    }
+
+    private struct State {
+        var commands: [Command] = []
+        var isStopping = false
+        var bell: Bell?
+    }
+
+    private let state = Mutex(State())
+
+    /// From now on `send` and `wake` ring this bell.
+    func open(_ bell: UnsafeMutablePointer<uv_async_t>) {
+        let bell = Bell(handle: bell)
+        state.withLock { $0.bell = bell }
+        // Mail may have come before.
+        bell.ring()
+    }
+
+    /// The bell is rung no more.
+    func close() { state.withLock { $0.bell = nil } }
+
+    func send(_ command: Command) {
+        state.withLock { state in
+            state.commands.append(command)
+            state.bell?.ring()
+        }
+    }
+
+    func stop() {
+        state.withLock { state in
+            state.isStopping = true
+            state.bell?.ring()
+        }
+    }
+
+    /// There is something in a relay ring.
+    func wake() {
+        state.withLock { state in
+            state.bell?.ring()
+        }
+    }
+
+    /// Takes what waits.
+    func take() -> (commands: [Command], isStopping: Bool) {
+        state.withLock { state in
+            let commands = state.commands
+            state.commands = []
+            return (commands, state.isStopping)
+        }
+    }
+}

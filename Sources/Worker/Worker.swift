@@ -1,0 +1,212 @@
+import CLibuv
+import Commands
+import Forwarding
+import Glibc
+import Transport
+import Wire
+
+/// One thread, one libuv loop, one UDP socket, and the engine that serves the peers behind it. Everything in it is confined
+/// to its thread once `run` has begun.
+final class Worker {
+    /// Batches read in one turn before what came of them is sent: enough to keep up, few enough that nobody waits.
+    private static let roundsPerTurn = 8
+
+    let index: WorkerIndex
+    private let socket: UDPSocket
+    private let mailbox: Mailbox
+    private let egress: Egress
+    private let engine: Engine
+    private let loop: UnsafeMutablePointer<uv_loop_t>
+    private let poll: UnsafeMutablePointer<uv_poll_t>
+    private let timer: UnsafeMutablePointer<uv_timer_t>
+    private let bell: UnsafeMutablePointer<uv_async_t>
+    private var timerDeadline: Instant?
+
+    init(
+        index: WorkerIndex,
+        socket: UDPSocket,
+        mailboxes: [Mailbox],
+        outgoingRelays: [RelayRing?],
+        incomingRelays: [RelayRing?],
+        configuration: WorkerConfiguration,
+        onEvent: @escaping @Sendable (Event) -> Void
+    ) throws(WorkerError) {
+        self.index = index
+        self.socket = socket
+        mailbox = mailboxes[index.rawValue]
+        egress = Egress(socket: socket, mailboxes: mailboxes, onEvent: onEvent)
+        do throws(DTLSError) {
+            engine = try Engine(
+                index: index,
+                limits: configuration.limits,
+                certificate: configuration.certificate,
+                outgoingRelays: outgoingRelays,
+                incomingRelays: incomingRelays,
+                output: egress
+            )
+        } catch {
+            throw .dtls(error)
+        }
+        loop = .allocate(capacity: 1)
+        poll = .allocate(capacity: 1)
+        timer = .allocate(capacity: 1)
+        bell = .allocate(capacity: 1)
+        let result = uv_loop_init(loop)
+        guard result == 0 else { throw .loop(reason: String(cString: uv_strerror(result))) }
+    }
+
+    deinit {
+        loop.deallocate()
+        poll.deallocate()
+        timer.deallocate()
+        bell.deallocate()
+    }
+
+    /// Runs the loop until the mailbox says stop. Called on the worker's own thread.
+    func run() {
+        let reference = Unmanaged.passUnretained(self).toOpaque()
+        uv_poll_init(loop, poll, socket.descriptor)
+        uv_timer_init(loop, timer)
+        uv_async_init(loop, bell, onBell)
+        poll.pointee.data = reference
+        timer.pointee.data = reference
+        bell.pointee.data = reference
+        uv_poll_start(poll, Int32(UV_READABLE.rawValue), onReadable)
+        mailbox.open(bell)
+        uv_run(loop, UV_RUN_DEFAULT)
+        uv_loop_close(loop)
+    }
+
+    /// One turn of the worker: everything that is readable comes in, then everything that came of it goes out.
+    fileprivate func turn(readsSocket: Bool) {
+        let start = Instant.now
+        let forwardedBefore = engine.counters.packetsForwarded
+        if readsSocket {
+            var round = 0
+            while round < Self.roundsPerTurn,
+                socket.receive({ datagram, source in
+                    egress.bytesReceived += UInt64(datagram.count)
+                    engine.receive(datagram, from: source, now: start)
+                })
+            {
+                round += 1
+            }
+        }
+        engine.receiveRelayed(now: start)
+        engine.advance(to: start)
+        engine.endTurn(now: start)
+        scheduleTimer(now: start)
+
+        let seconds = (Instant.now - start).seconds
+        engine.counters.loopSeconds.observe(seconds)
+        if engine.counters.packetsForwarded != forwardedBefore {
+            engine.counters.forwardLatencySeconds.observe(seconds)
+        }
+    }
+
+    fileprivate func takeMail() {
+        let (commands, isStopping) = mailbox.take()
+        if !commands.isEmpty {
+            egress.report(to: &engine.counters)
+            let now = Instant.now
+            for command in commands { engine.apply(command, now: now) }
+        }
+        turn(readsSocket: false)
+        if isStopping { stop() }
+    }
+
+    /// Ends all peers and closes the handles; the loop ends by itself then.
+    private func stop() {
+        mailbox.close()
+        engine.shutdown(now: .now)
+        uv_poll_stop(poll)
+        for handle in [UnsafeMutableRawPointer(poll), UnsafeMutableRawPointer(timer), UnsafeMutableRawPointer(bell)] {
+            let handle = handle.assumingMemoryBound(to: uv_handle_t.self)
+            if uv_is_closing(handle) == 0 { uv_close(handle, nil) }
+        }
+    }
+
+    private func scheduleTimer(now: Instant) {
+        let deadline = engine.nextDeadline
+        guard deadline != timerDeadline else { return }
+        timerDeadline = deadline
+        guard let deadline else {
+            uv_timer_stop(timer)
+            return
+        }
+        let wait = deadline > now ? deadline.nanoseconds - now.nanoseconds : 0
+        // libuv counts milliseconds from its own idea of now, which stood still while the turn ran.
+        uv_update_time(loop)
+        uv_timer_start(timer, onTimer, (wait + 999_999) / 1_000_000, 0)
+    }
+
+    fileprivate func timerFired() {
+        timerDeadline = nil
+        turn(readsSocket: false)
+    }
+}
+
+/// Where the engine's outputs go: the socket, Control, and the other workers' bells.
+private final class Egress: EngineOutput {
+    private let socket: UDPSocket
+    private let mailboxes: [Mailbox]
+    private let onEvent: @Sendable (Event) -> Void
+    var bytesReceived: UInt64 = 0
+    private var bytesSent: UInt64 = 0
+    private var datagramsLost: UInt64 = 0
+    private var batchPackets = Histogram(bounds: Histogram.packetBounds)
+
+    init(socket: UDPSocket, mailboxes: [Mailbox], onEvent: @escaping @Sendable (Event) -> Void) {
+        self.socket = socket
+        self.mailboxes = mailboxes
+        self.onEvent = onEvent
+    }
+
+    func flush(_ batch: EgressBatch) {
+        let (datagrams, bytes) = socket.send(batch)
+        bytesSent += UInt64(bytes)
+        datagramsLost += UInt64(batch.count - datagrams)
+        batchPackets.observe(Double(batch.count))
+        batch.removeAll()
+    }
+
+    func emit(_ event: Event) { onEvent(event) }
+
+    func wake(_ worker: WorkerIndex) { mailboxes[worker.rawValue].wake() }
+
+    /// Puts what only this side can count into the worker's counters.
+    func report(to counters: inout WorkerCounters) {
+        counters.bytesReceived = bytesReceived
+        counters.bytesSent = bytesSent
+        counters.drops[DropReason.egressFull.rawValue] = datagramsLost
+        counters.egressBatchPackets = batchPackets
+    }
+}
+
+extension Instant {
+    /// The system's monotonic clock.
+    static var now: Instant {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Instant(nanoseconds: UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec))
+    }
+}
+
+// libuv calls these on the worker's thread, with the worker in `data`: only functions at file scope may be given to C,
+// as a closure would inherit an isolation that the loop's thread does not have.
+
+private func worker(_ data: UnsafeMutableRawPointer?) -> Worker? {
+    data.map { Unmanaged<Worker>.fromOpaque($0).takeUnretainedValue() }
+}
+
+private func onReadable(handle: UnsafeMutablePointer<uv_poll_t>?, status: Int32, events: Int32) {
+    worker(handle?.pointee.data)?.turn(readsSocket: true)
+}
+
+private func onTimer(handle: UnsafeMutablePointer<uv_timer_t>?) {
+    worker(handle?.pointee.data)?.timerFired()
+}
+
+private func onBell(handle: UnsafeMutablePointer<uv_async_t>?) {
+    worker(handle?.pointee.data)?.takeMail()
+}
