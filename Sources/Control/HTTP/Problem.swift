@@ -1,0 +1,112 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Negotiation
+
+/// A refusal, as an RFC 9457 problem document. The one place where errors become HTTP statuses.
+struct Problem: Error {
+    let status: HTTPResponse.Status
+    /// For people: what was wrong and what would be right. Never holds an id, an address or a token.
+    let detail: String
+    /// The m-line that it is about, from 1.
+    var mediaLine: Int?
+    /// The mode of the room that the client asked another of.
+    var privacy: PrivacyMode?
+    /// Seconds until it is worth to try again.
+    var retryAfter: Int?
+    var headers: HTTPFields = [:]
+
+    init(_ status: HTTPResponse.Status, _ detail: String) {
+        self.status = status
+        self.detail = detail
+    }
+
+    init(_ error: NegotiationError) {
+        switch error.kind {
+        case .malformed: status = .badRequest
+        case .noCommonCodec: status = .notAcceptable
+        case .unservable: status = .unprocessableContent
+        }
+        mediaLine = error.mediaLine
+        detail = error.mediaLine.map { "m-line \($0): \(error.reason)" } ?? error.reason
+    }
+
+    // MARK: The refusals there are
+
+    static let notFound = Problem(.notFound, "There is nothing at this address.")
+    static let badIdentifier = Problem(
+        .badRequest,
+        "Room and stream ids have 1 to 128 letters, digits, - or _, and are no names of fixed paths."
+    )
+    static let draining = Problem(.serviceUnavailable, "The server is stopping and takes no new sessions.", retryAfter: 5)
+    static let full = Problem(.serviceUnavailable, "The server is full.", retryAfter: 5)
+    static let tooManyPeers = Problem(.tooManyRequests, "Too many sessions come from this address.", retryAfter: 10)
+    static let tooManyRequests = Problem(.tooManyRequests, "Too many requests come from this address.", retryAfter: 10)
+    static let noSuchStream = Problem(.notFound, "Nobody publishes this stream now.", retryAfter: 1)
+    static let noSuchSession = Problem(.notFound, "There is no such session.")
+    static let streamTaken = Problem(.conflict, "Somebody publishes under this stream id.", retryAfter: 1)
+    static let differentETag = Problem(.preconditionFailed, "If-Match is not the session's current ETag.")
+    static let missingETag = Problem(.preconditionRequired, "An ICE restart has to carry If-Match with the session's ETag.")
+    static let unauthorized = Problem(
+        .unauthorized,
+        "A token is required: Authorization: Bearer ….",
+        headers: [.wwwAuthenticate: "Bearer"]
+    )
+    static let forbidden = Problem(.forbidden, "This token does not allow it.")
+
+    static func tooLarge(maximum: Int) -> Problem {
+        Problem(.contentTooLarge, "The body is longer than \(maximum) bytes.")
+    }
+
+    static func mediaType(expected: String) -> Problem {
+        Problem(.unsupportedMediaType, "The Content-Type has to be \(expected).")
+    }
+
+    static func methodNotAllowed(_ route: Route) -> Problem {
+        let allowed = route.methods.map(\.rawValue).joined(separator: ", ")
+        return Problem(.methodNotAllowed, "The methods here are \(allowed).", headers: [.allow: allowed])
+    }
+
+    static func privacy(_ mode: PrivacyMode) -> Problem {
+        var problem = Problem(
+            .conflict,
+            "The room is in privacy mode \(mode.rawValue); changing the mode means a new room."
+        )
+        problem.privacy = mode
+        return problem
+    }
+
+    private init(_ status: HTTPResponse.Status, _ detail: String, retryAfter: Int? = nil, headers: HTTPFields = [:]) {
+        self.status = status
+        self.detail = detail
+        self.retryAfter = retryAfter
+        self.headers = headers
+    }
+
+    // MARK: As a response
+
+    private struct Document: Encodable {
+        let type = "about:blank"
+        let title: String
+        let status: Int
+        let detail: String
+        let mediaLine: Int?
+        let privacy: String?
+    }
+
+    var response: Response {
+        let document = Document(
+            title: status.reasonPhrase,
+            status: status.code,
+            detail: detail,
+            mediaLine: mediaLine,
+            privacy: privacy?.rawValue
+        )
+        var headers = headers
+        headers[.contentType] = "application/problem+json"
+        headers[.cacheControl] = "no-store"
+        if let retryAfter { headers[.retryAfter] = "\(retryAfter)" }
+        let body = (try? JSONEncoder().encode(document)) ?? Data()
+        return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
+    }
+}

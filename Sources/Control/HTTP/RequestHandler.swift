@@ -1,0 +1,145 @@
+import Commands
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Negotiation
+import Worker
+
+/// Answers every HTTP request.
+struct RequestHandler: HTTPResponder {
+    typealias Context = ClientContext
+
+    let configuration: ServerConfiguration
+    let directory: StreamDirectory
+    let workers: [WorkerHandle]
+    let assets: WebAssets
+    private let authorizer: Authorizer
+    private let signalling: SignallingHandler
+
+    init(
+        configuration: ServerConfiguration,
+        directory: StreamDirectory,
+        workers: [WorkerHandle],
+        assets: WebAssets
+    ) {
+        self.configuration = configuration
+        self.directory = directory
+        self.workers = workers
+        self.assets = assets
+        authorizer = Authorizer(configuration)
+        signalling = SignallingHandler(configuration: configuration, directory: directory, authorizer: authorizer)
+    }
+
+    func respond(to request: Request, context: ClientContext) async throws -> Response {
+        let route = Route(path: request.uri.path)
+        var response: Response
+        do throws(Problem) {
+            response = try await respond(to: request, route: route, context: context)
+        } catch {
+            response = error.response
+        }
+        await signalling.addPrivacy(to: &response, route: route)
+        CrossOrigin.allow(request.head, in: &response, origins: configuration.allowedOrigins)
+        return response
+    }
+
+    private func respond(to request: Request, route: Route, context: ClientContext) async throws(Problem) -> Response {
+        if route == .unknown { throw .notFound }
+        if route == .badIdentifier { throw .badIdentifier }
+        guard route.methods.contains(request.method) else { throw .methodNotAllowed(route) }
+        if request.method == .options { return signalling.preflight(route) }
+        switch route {
+        case .endpoint, .session:
+            return try await signalling.respond(to: request, route: route, address: context.clientAddress)
+        case .page(let name):
+            guard let page = assets.response("\(name).html", ifNoneMatch: request.headers[.ifNoneMatch]) else {
+                throw .notFound
+            }
+            return page
+        case .asset(let name):
+            guard let asset = assets.response(name, ifNoneMatch: request.headers[.ifNoneMatch]) else { throw .notFound }
+            return asset
+        case .health:
+            return Self.text("ok\n")
+        case .readiness:
+            guard await !directory.isDraining else { throw .draining }
+            return Self.text("ready\n")
+        case .statistics:
+            return await statistics(isOperator: authorizer.isOperator(request.head))
+        case .metrics:
+            let metrics = MetricsText(
+                census: await directory.census,
+                workers: await snapshots(includingPeers: false),
+                process: .current
+            )
+            return Self.text(metrics.text, type: "text/plain; version=0.0.4; charset=utf-8")
+        case .badIdentifier, .unknown:
+            throw .notFound
+        }
+    }
+
+    private func statistics(isOperator: Bool) async -> Response {
+        let document = StatisticsDocument(
+            defaultPrivacy: configuration.defaultPrivacy,
+            census: await directory.census,
+            workers: await snapshots(includingPeers: isOperator),
+            roster: isOperator ? await directory.roster : nil
+        )
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+        let body = (try? encoder.encode(document)) ?? Data()
+        return Response(
+            status: .ok,
+            headers: [.contentType: "application/json", .cacheControl: "no-store"],
+            body: ResponseBody(byteBuffer: ByteBuffer(bytes: body))
+        )
+    }
+
+    private func snapshots(includingPeers: Bool) async -> [WorkerSnapshot] {
+        var snapshots: [WorkerSnapshot] = []
+        for worker in workers {
+            snapshots.append(
+                await withCheckedContinuation { continuation in
+                    worker.send(.snapshot(includingPeers: includingPeers) { continuation.resume(returning: $0) })
+                }
+            )
+        }
+        return snapshots
+    }
+
+    private static func text(_ text: String, type: String = "text/plain; charset=utf-8") -> Response {
+        Response(
+            status: .ok,
+            headers: [.contentType: type, .cacheControl: "no-store"],
+            body: ResponseBody(byteBuffer: ByteBuffer(string: text))
+        )
+    }
+}
+
+/// What is known of a request besides its content: who sent it.
+struct ClientContext: InitializableFromSource, Sendable {
+    /// The client's IP address. Never logged.
+    let clientAddress: String
+
+    init(source: ApplicationRequestContextSource) {
+        clientAddress = source.channel.remoteAddress?.ipAddress ?? ""
+    }
+}
+
+/// Cross-origin resource sharing (Fetch §3.2): web pages of other sites may use the API, as OBS's browser sources and
+/// VDO.Ninja do. Tokens travel in a header that only a page which knows them can set, so no credentials are allowed.
+enum CrossOrigin {
+    private static let exposed = "Location, ETag, Link, WHEP, Sluice-Privacy, Retry-After, Accept-Patch"
+
+    static func allow(_ request: HTTPRequest, in response: inout Response, origins: [String]) {
+        guard let origin = request.headerFields[.origin] else { return }
+        if origins.contains("*") {
+            response.headers[.accessControlAllowOrigin] = "*"
+        } else {
+            response.headers[.vary] = "Origin"
+            guard origins.contains(origin) else { return }
+            response.headers[.accessControlAllowOrigin] = origin
+        }
+        response.headers[.accessControlExposeHeaders] = exposed
+    }
+}

@@ -1,0 +1,69 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+
+/// The web pages and their parts, read once at start.
+struct WebAssets: Sendable {
+    private struct Asset: Sendable {
+        let bytes: ByteBuffer
+        let type: String
+        let tag: String
+    }
+
+    /// Where scripts, styles and connections of our pages may go: to this server only.
+    private static let contentSecurityPolicy = """
+        default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; \
+        connect-src 'self' http: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'
+        """
+    private static let types = [
+        "html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8",
+        "svg": "image/svg+xml",
+    ]
+
+    private let assets: [String: Asset]
+
+    /// - Returns: Nil when the folder can't be read.
+    init?(folder: String) {
+        guard let names = try? FileManager.default.contentsOfDirectory(atPath: folder) else { return nil }
+        var assets: [String: Asset] = [:]
+        for name in names {
+            guard let type = name.split(separator: ".").last.flatMap({ Self.types[String($0)] }),
+                let data = FileManager.default.contents(atPath: "\(folder)/\(name)")
+            else { continue }
+            // FNV-1a: a tag has to change with the content, not to withstand anybody.
+            let hash = data.reduce(UInt64(0xCBF2_9CE4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
+            assets[name] = Asset(bytes: ByteBuffer(bytes: data), type: type, tag: "\"\(String(hash, radix: 36))\"")
+        }
+        guard assets["index.html"] != nil else { return nil }
+        self.assets = assets
+    }
+
+    /// The folder that the package's build put them into, next to the program or inside the source tree.
+    static var builtFolder: String { Bundle.module.bundlePath + "/Web" }
+
+    /// A file by its name; nil when there is none.
+    func response(_ name: String, ifNoneMatch: String?) -> Response? {
+        guard let asset = assets[name] else { return nil }
+        var headers: HTTPFields = [
+            .contentType: asset.type,
+            .cacheControl: "no-cache",
+            .eTag: asset.tag,
+            .xContentTypeOptions: "nosniff",
+        ]
+        headers[.contentSecurityPolicy] = Self.contentSecurityPolicy
+        headers[.referrerPolicy] = "no-referrer"
+        headers[.permissionsPolicy] = "camera=(self), microphone=(self), display-capture=(self)"
+        if ifNoneMatch == asset.tag { return Response(status: .notModified, headers: headers) }
+        return Response(status: .ok, headers: headers, body: ResponseBody(byteBuffer: asset.bytes))
+    }
+}
+
+extension HTTPField.Name {
+    static let referrerPolicy = Self("Referrer-Policy")!
+    static let permissionsPolicy = Self("Permissions-Policy")!
+    static let sluicePrivacy = Self("Sluice-Privacy")!
+    static let whep = Self("WHEP")!
+    static let acceptPost = Self("Accept-Post")!
+    static let acceptPatch = Self("Accept-Patch")!
+    static let link = Self("Link")!
+}

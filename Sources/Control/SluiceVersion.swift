@@ -1,0 +1,4 @@
+/// What `sluice version` prints.
+public enum SluiceVersion {
+    public static let text = "0.1.0"
+}

@@ -1,0 +1,37 @@
+import Commands
+import Negotiation
+
+/// A stream: who publishes it, and the tracks that it has. It outlives its publisher for a while, so that viewers stay
+/// connected until he is back.
+struct PublishedStream {
+    let key: StreamKey
+    let privacy: PrivacyMode
+    /// The worker that its tracks are at home on.
+    let home: WorkerIndex
+    let tracks: [ForwardableTrack]
+    /// `a=msid` and CNAME: random, so that they say nothing about the stream's id.
+    let label: String
+    /// The publishing session's id; nil while nobody publishes.
+    var publisher: String?
+    /// Who may take the stream over: the token that the publisher presented, as the authorizer knows it.
+    let owner: Owner
+    /// The viewing sessions' ids.
+    var viewers: Set<String> = []
+    /// Counts publishers that have gone, so that a linger that was outlived ends nothing.
+    var departures = 0
+
+    /// Whether a publisher's offer fits the tracks that are there: then viewers need not negotiate again.
+    func fits(_ sources: [NegotiatedSource]) -> Bool {
+        sources.count == tracks.count
+            && zip(sources, tracks).allSatisfy { source, track in
+                source.parameters.codec == track.codec && source.parameters.formatParameters == track.formatParameters
+            }
+    }
+}
+
+/// Who presented which token, as far as it matters who he is: two requests with the same token come from the same owner.
+enum Owner: Sendable, Equatable {
+    /// No token: everyone in open mode.
+    case anyone
+    case operatorToken
+}

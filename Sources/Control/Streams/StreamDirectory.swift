@@ -1,0 +1,440 @@
+import Commands
+import Logging
+import Negotiation
+import Transport
+import Wire
+import Worker
+
+/// All sessions and streams of the server: who publishes what, who watches it, and on which worker.
+///
+/// Every change goes through this actor, so that two requests for one stream id can't both win.
+actor StreamDirectory {
+    private let workers: [WorkerHandle]
+    private let limits: Limits
+    private let defaultPrivacy: PrivacyMode
+    private let fingerprint: CertificateFingerprint
+    private let announce: [IPAddress]
+    private let logger: Logger
+    private let clock = ContinuousClock()
+
+    private var streams: [StreamKey: PublishedStream] = [:]
+    private var sessions: [String: Session] = [:]
+    private var sessionsByPeer: [PeerID: String] = [:]
+    private var peersByWorker: [Int]
+    private var peersByAddress: [String: Int] = [:]
+    private var lastIdentifier: UInt64 = 0
+    /// Stream ids for which a publisher is being set up: a second one has to wait.
+    private var pendingKeys: Set<StreamKey> = []
+    private(set) var isDraining = false
+
+    init(
+        workers: [WorkerHandle],
+        limits: Limits,
+        defaultPrivacy: PrivacyMode,
+        fingerprint: CertificateFingerprint,
+        announce: [IPAddress],
+        logger: Logger
+    ) {
+        self.workers = workers
+        self.limits = limits
+        self.defaultPrivacy = defaultPrivacy
+        self.fingerprint = fingerprint
+        self.announce = announce
+        self.logger = logger
+        peersByWorker = Array(repeating: 0, count: workers.count)
+    }
+
+    // MARK: Publishing
+
+    /// Starts a publisher, or lets it take its stream over again.
+    func publish(
+        _ key: StreamKey,
+        offer: Offer,
+        privacy requested: PrivacyMode?,
+        owner: Owner,
+        address: String
+    ) async throws(Problem) -> CreatedSession {
+        try admit(address)
+        let privacy = try privacyForPublisher(of: key, offer: offer, requested: requested)
+        guard pendingKeys.insert(key).inserted else { throw .streamTaken }
+        defer { pendingKeys.remove(key) }
+        try await checkIsFree(key, owner: owner)
+
+        let existing = streams[key]
+        var worker = existing?.home ?? leastLoadedWorker()
+        var local = makeLocalEndpoint(worker, privacy: privacy)
+        var answer: PublisherAnswer
+        do throws(NegotiationError) {
+            answer = try offer.answerPublisher(local: local)
+            if let existing, !existing.fits(answer.sources) {
+                // Other codecs: nobody who watches now could follow.
+                endStream(key)
+                worker = leastLoadedWorker()
+                local = makeLocalEndpoint(worker, privacy: privacy)
+                answer = try offer.answerPublisher(local: local)
+            }
+        } catch {
+            throw Problem(error)
+        }
+        let tracks =
+            streams[key]?.tracks
+            ?? answer.sources.map { source in
+                ForwardableTrack(
+                    track: TrackID(rawValue: nextIdentifier()),
+                    home: worker,
+                    codec: source.parameters.codec,
+                    formatParameters: source.parameters.formatParameters
+                )
+            }
+        let published = zip(tracks, answer.sources).map { track, source in
+            PublishedTrack(track: track.track, parameters: source.parameters, announcedSources: source.announcedSources)
+        }
+        let session = makeSession(.publisher, key: key, worker: worker, address: address, local: local, answer.remote)
+        let isAdded = await addPeer(
+            PeerDescription(
+                id: session.peer,
+                localCredentials: local.credentials,
+                remoteCredentials: answer.remote.credentials,
+                dtlsRole: answer.remote.dtlsRole,
+                remoteFingerprints: answer.remote.fingerprints,
+                published: published
+            ),
+            to: worker
+        )
+        guard isAdded else { throw .full }
+        var stream =
+            streams[key]
+            ?? PublishedStream(
+                key: key,
+                privacy: privacy,
+                home: worker,
+                tracks: tracks,
+                label: RandomText.make(length: 16),
+                owner: owner
+            )
+        if let previous = stream.publisher { endSession(previous) }
+        stream.publisher = session.id
+        streams[key] = stream
+        register(session)
+        logger.debug("A publisher was accepted", metadata: ["peer": "\(session.peer.rawValue)"])
+        return CreatedSession(id: session.id, tag: session.tag, answer: answer.text, privacy: privacy)
+    }
+
+    /// A stream id is free when nobody publishes under it, or when its publisher has lost its connection and comes back.
+    private func checkIsFree(_ key: StreamKey, owner: Owner) async throws(Problem) {
+        guard let stream = streams[key], let publisher = stream.publisher, let session = sessions[publisher] else {
+            if let stream = streams[key], stream.owner != owner { throw .streamTaken }
+            return
+        }
+        guard stream.owner == owner else { throw .streamTaken }
+        let silence = await lastHeard(session.peer, on: session.worker) ?? session.createdAt.duration(to: clock.now)
+        guard silence >= limits.publisherSilence else { throw .streamTaken }
+    }
+
+    private func privacyForPublisher(
+        of key: StreamKey,
+        offer: Offer,
+        requested: PrivacyMode?
+    ) throws(Problem) -> PrivacyMode {
+        let declared = requested ?? offer.declaredPrivacy
+        let mode = privacy(of: key) ?? declared ?? defaultPrivacy
+        if let declared, declared != mode { throw .privacy(mode) }
+        // Fail secure: whoever publishes into an end-to-end encrypted room has to say that its frames are encrypted.
+        if mode == .endToEnd, declared == nil { throw .privacy(mode) }
+        return mode
+    }
+
+    // MARK: Watching
+
+    /// Whether somebody publishes the stream now: what those who poll are told, without looking at their offer.
+    func isLive(_ key: StreamKey) -> Bool { streams[key]?.publisher != nil }
+
+    /// The mode of the room that a stream is in; nil while the room has no stream.
+    func privacy(of key: StreamKey) -> PrivacyMode? {
+        streams[key]?.privacy ?? streams.values.first { $0.key.room == key.room }?.privacy
+    }
+
+    /// The mode that answers about a stream tell, whether it is there or not.
+    func announcedPrivacy(of key: StreamKey) -> PrivacyMode { privacy(of: key) ?? defaultPrivacy }
+
+    /// Starts a viewer.
+    func watch(
+        _ key: StreamKey,
+        offer: Offer,
+        privacy requested: PrivacyMode?,
+        address: String
+    ) async throws(Problem) -> CreatedSession {
+        guard let stream = streams[key], stream.publisher != nil else { throw .noSuchStream }
+        try admit(address)
+        if let declared = requested ?? offer.declaredPrivacy, declared != stream.privacy { throw .privacy(stream.privacy) }
+
+        let worker = leastLoadedWorker()
+        let local = makeLocalEndpoint(worker, privacy: stream.privacy)
+        var random = SecureRandom()
+        var used: Set<UInt32> = [0]
+        let answer: ViewerAnswer
+        do throws(NegotiationError) {
+            answer = try offer.answerViewer(
+                tracks: stream.tracks,
+                streamLabel: stream.label,
+                cname: stream.label,
+                local: local
+            ) {
+                var ssrc: UInt32
+                repeat { ssrc = UInt32(truncatingIfNeeded: random.next()) } while !used.insert(ssrc).inserted
+                return ssrc
+            }
+        } catch {
+            throw Problem(error)
+        }
+        let session = makeSession(.viewer, key: key, worker: worker, address: address, local: local, answer.remote)
+        register(session)
+        streams[key]?.viewers.insert(session.id)
+        let isAdded = await addPeer(
+            PeerDescription(
+                id: session.peer,
+                localCredentials: local.credentials,
+                remoteCredentials: answer.remote.credentials,
+                dtlsRole: answer.remote.dtlsRole,
+                remoteFingerprints: answer.remote.fingerprints,
+                subscribed: answer.subscriptions
+            ),
+            to: worker
+        )
+        guard isAdded else {
+            forget(session.id)
+            throw .full
+        }
+        // The stream may have ended while the worker was asked.
+        guard sessions[session.id] != nil else { throw .noSuchStream }
+        logger.debug("A viewer was accepted", metadata: ["peer": "\(session.peer.rawValue)"])
+        return CreatedSession(id: session.id, tag: session.tag, answer: answer.text, privacy: stream.privacy)
+    }
+
+    // MARK: Sessions
+
+    /// Trickle ICE and ICE restart.
+    ///
+    /// - Parameter ifMatch: The request's `If-Match`.
+    func patch(
+        _ id: String,
+        key: StreamKey,
+        role: Session.Role,
+        body: [UInt8],
+        ifMatch: String?
+    ) async throws(Problem) -> PatchedSession {
+        guard var session = sessions[id], session.key == key, session.role == role else { throw .noSuchSession }
+        if let ifMatch, ifMatch != "*", ifMatch != session.tag { throw .differentETag }
+        let request: PatchRequest
+        do throws(NegotiationError) {
+            request = try PatchRequest(
+                parsing: body,
+                local: session.local.credentials,
+                remote: session.remoteCredentials,
+                limits: limits
+            )
+        } catch {
+            throw Problem(error)
+        }
+        switch request {
+        case .trickle:
+            return .trickled(privacy: session.local.privacy)
+        case .restart(let remote):
+            guard ifMatch != nil else { throw .missingETag }
+            session.local.credentials = makeCredentials()
+            session.remoteCredentials = remote
+            session.tag = makeTag()
+            let local = session.local
+            let isRestarted = await withCheckedContinuation { continuation in
+                handle(session.worker).send(
+                    .restartICE(session.peer, local: local.credentials, remote: remote) { continuation.resume(returning: $0) }
+                )
+            }
+            guard isRestarted, sessions[id] != nil else { throw .noSuchSession }
+            sessions[id] = session
+            return .restarted(fragment: local.restartAnswer, tag: session.tag, privacy: local.privacy)
+        }
+    }
+
+    /// Hangs up.
+    func delete(_ id: String, key: StreamKey, role: Session.Role) throws(Problem) -> PrivacyMode {
+        guard let session = sessions[id], session.key == key, session.role == role else { throw .noSuchSession }
+        endSession(id)
+        return session.local.privacy
+    }
+
+    /// What a worker tells.
+    func handle(_ event: Event) {
+        switch event {
+        case .peerConnected(let peer):
+            logger.debug("A peer connected", metadata: ["peer": "\(peer.rawValue)"])
+        case .peerClosed(let peer, let reason):
+            logger.debug("A peer closed", metadata: ["peer": "\(peer.rawValue)", "reason": "\(reason.rawValue)"])
+            if let id = sessionsByPeer[peer] { forget(id) }
+        }
+    }
+
+    /// New sessions are refused from now on.
+    func drain() { isDraining = true }
+
+    // MARK: Statistics
+
+    /// What the server is doing, without the workers' part.
+    var census: Census {
+        var census = Census()
+        for session in sessions.values { census.peers[session.role, default: 0] += 1 }
+        var rooms: [ResourceIdentifier: PrivacyMode] = [:]
+        for stream in streams.values {
+            rooms[stream.key.room] = stream.privacy
+            if stream.publisher != nil { census.streamCount += 1 }
+        }
+        for mode in rooms.values { census.rooms[mode, default: 0] += 1 }
+        return census
+    }
+
+    /// The streams with their sessions' peers, for the operator.
+    var roster: [RosterEntry] {
+        streams.values.map { stream in
+            RosterEntry(
+                room: stream.key.room.text,
+                stream: stream.key.stream.text,
+                privacy: stream.privacy,
+                publisher: stream.publisher.flatMap { sessions[$0]?.peer },
+                viewers: stream.viewers.compactMap { sessions[$0]?.peer }
+            )
+        }
+    }
+
+    // MARK: Ends
+
+    /// Ends a session and its peer.
+    private func endSession(_ id: String) {
+        guard let session = sessions[id] else { return }
+        handle(session.worker).send(.removePeer(session.peer))
+        forget(id)
+    }
+
+    /// Forgets a session whose peer is gone or going.
+    private func forget(_ id: String) {
+        guard let session = sessions.removeValue(forKey: id) else { return }
+        sessionsByPeer[session.peer] = nil
+        peersByWorker[session.worker.rawValue] -= 1
+        let left = (peersByAddress[session.address] ?? 1) - 1
+        peersByAddress[session.address] = left > 0 ? left : nil
+        guard var stream = streams[session.key] else { return }
+        switch session.role {
+        case .viewer:
+            stream.viewers.remove(id)
+            streams[session.key] = stream
+        case .publisher where stream.publisher == id:
+            stream.publisher = nil
+            stream.departures += 1
+            streams[session.key] = stream
+            linger(session.key, departure: stream.departures)
+        case .publisher:
+            break
+        }
+    }
+
+    /// Keeps a stream without a publisher for a while, with its viewers, for him to come back.
+    private func linger(_ key: StreamKey, departure: Int) {
+        Task {
+            try? await Task.sleep(for: limits.streamLinger)
+            if let stream = streams[key], stream.publisher == nil, stream.departures == departure,
+                !pendingKeys.contains(key)
+            {
+                endStream(key)
+            }
+        }
+    }
+
+    /// Ends a stream with all its sessions.
+    private func endStream(_ key: StreamKey) {
+        guard let stream = streams.removeValue(forKey: key) else { return }
+        for id in stream.viewers { endSession(id) }
+        if let publisher = stream.publisher { endSession(publisher) }
+        for worker in workers {
+            for track in stream.tracks { worker.send(.removeTrack(track.track)) }
+        }
+    }
+
+    // MARK: Parts
+
+    private func admit(_ address: String) throws(Problem) {
+        if isDraining { throw .draining }
+        if sessions.count >= limits.peers { throw .full }
+        if peersByAddress[address, default: 0] >= limits.peersPerAddress { throw .tooManyPeers }
+    }
+
+    private func makeSession(
+        _ role: Session.Role,
+        key: StreamKey,
+        worker: WorkerIndex,
+        address: String,
+        local: LocalEndpoint,
+        _ remote: RemoteEndpoint
+    ) -> Session {
+        Session(
+            id: RandomText.make(length: 24),
+            peer: PeerID(rawValue: nextIdentifier()),
+            role: role,
+            key: key,
+            worker: worker,
+            address: address,
+            createdAt: clock.now,
+            local: local,
+            remoteCredentials: remote.credentials,
+            tag: makeTag()
+        )
+    }
+
+    private func register(_ session: Session) {
+        sessions[session.id] = session
+        sessionsByPeer[session.peer] = session.id
+        peersByWorker[session.worker.rawValue] += 1
+        peersByAddress[session.address, default: 0] += 1
+    }
+
+    private func makeLocalEndpoint(_ worker: WorkerIndex, privacy: PrivacyMode) -> LocalEndpoint {
+        var random = SecureRandom()
+        let port = handle(worker).port
+        return LocalEndpoint(
+            credentials: makeCredentials(),
+            fingerprint: fingerprint,
+            addresses: announce.map { SocketAddress(ip: $0, port: port) },
+            privacy: privacy,
+            sessionID: random.next()
+        )
+    }
+
+    /// RFC 8445 §5.3 wants at least 24 bits of ufrag and 128 of password.
+    private func makeCredentials() -> ICECredentials {
+        ICECredentials(usernameFragment: RandomText.make(length: 12), password: RandomText.make(length: 24))
+    }
+
+    private func makeTag() -> String { "\"\(RandomText.make(length: 12))\"" }
+
+    private func nextIdentifier() -> UInt64 {
+        lastIdentifier += 1
+        return lastIdentifier
+    }
+
+    private func leastLoadedWorker() -> WorkerIndex {
+        let least = peersByWorker.indices.min { peersByWorker[$0] < peersByWorker[$1] } ?? 0
+        return WorkerIndex(rawValue: least)
+    }
+
+    private func handle(_ worker: WorkerIndex) -> WorkerHandle { workers[worker.rawValue] }
+
+    private func addPeer(_ description: PeerDescription, to worker: WorkerIndex) async -> Bool {
+        await withCheckedContinuation { continuation in
+            handle(worker).send(.addPeer(description) { continuation.resume(returning: $0) })
+        }
+    }
+
+    private func lastHeard(_ peer: PeerID, on worker: WorkerIndex) async -> Duration? {
+        await withCheckedContinuation { continuation in
+            handle(worker).send(.lastHeard(peer) { continuation.resume(returning: $0) })
+        }
+    }
+}
