@@ -1,0 +1,125 @@
+"""WHIP and WHEP peers on aiortc: an independent implementation of ICE, DTLS, SRTP and the codecs."""
+
+import asyncio
+
+import aiohttp
+import numpy
+from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription, VideoStreamTrack, MediaStreamTrack
+from av import VideoFrame
+
+
+def picture(number, width=640, height=360):
+    """A frame that tells its number: smooth moving gradients, which codecs keep well, and 16 bars that are the number."""
+    y, x = numpy.mgrid[0:height, 0:width]
+    frame = numpy.empty((height, width, 3), numpy.uint8)
+    frame[..., 0] = (x * 255 // width + number * 3) % 256 // 2 + 64
+    frame[..., 1] = (y * 255 // height) // 2 + 64
+    frame[..., 2] = 128
+    bar = width // 16
+    for bit in range(16):
+        frame[0:32, bit * bar:(bit + 1) * bar] = 235 if number >> bit & 1 else 16
+    return frame
+
+
+def number_of(frame):
+    """What `picture` was called with."""
+    bar = frame.shape[1] // 16
+    return sum((frame[8:24, bit * bar + 8:(bit + 1) * bar - 8].mean() > 128) << bit for bit in range(16))
+
+
+class NumberedVideo(VideoStreamTrack):
+    """Frames made by `picture`, 30 a second."""
+
+    def __init__(self):
+        super().__init__()
+        self.number = 0
+
+    async def recv(self):
+        timestamp, base = await self.next_timestamp()
+        self.number += 1
+        frame = VideoFrame.from_ndarray(picture(self.number), format="rgb24")
+        frame.pts, frame.time_base = timestamp, base
+        return frame
+
+
+class Peer:
+    """A peer connection and the HTTP session that it came from."""
+
+    def __init__(self, url):
+        self.url = url
+        self.connection = RTCPeerConnection()
+        self.location = None
+        self.tag = None
+        self.headers = None
+
+    async def negotiate(self):
+        await self.connection.setLocalDescription(await self.connection.createOffer())
+        async with aiohttp.ClientSession() as http:
+            async with http.post(self.url, data=self.connection.localDescription.sdp,
+                                 headers={"Content-Type": "application/sdp"}) as response:
+                text = await response.text()
+                assert response.status == 201, (response.status, text)
+                self.headers = response.headers
+                self.location = str(response.url.origin()) + response.headers["Location"]
+                self.tag = response.headers["ETag"]
+        await self.connection.setRemoteDescription(RTCSessionDescription(text, "answer"))
+        return text
+
+    async def connected(self, seconds=10):
+        async with asyncio.timeout(seconds):
+            while self.connection.connectionState != "connected":
+                await asyncio.sleep(0.02)
+
+    async def close(self, hang_up=True):
+        if hang_up and self.location:
+            async with aiohttp.ClientSession() as http:
+                await http.delete(self.location)
+        await self.connection.close()
+
+
+class Publisher(Peer):
+    def __init__(self, server, stream, video="video/VP8", audio=None):
+        super().__init__(f"{server.url}/{stream}/whip")
+        self.video = NumberedVideo()
+        transceiver = self.connection.addTransceiver(self.video, direction="sendonly")
+        codecs = RTCRtpSender.getCapabilities("video").codecs
+        transceiver.setCodecPreferences([c for c in codecs if c.mimeType in (video, "video/rtx")])
+        if audio:
+            self.connection.addTransceiver(audio, direction="sendonly")
+
+
+class Viewer(Peer):
+    """Collects the frames it decodes as arrays."""
+
+    def __init__(self, server, stream, kinds=("video",)):
+        super().__init__(f"{server.url}/{stream}/whep")
+        self.frames = []
+        self.audio_frames = 0
+        self.tasks = []
+        for kind in kinds:
+            self.connection.addTransceiver(kind, direction="recvonly")
+        self.connection.on("track", self.on_track)
+
+    def on_track(self, track):
+        self.tasks.append(asyncio.ensure_future(self.collect(track)))
+
+    async def collect(self, track):
+        try:
+            while True:
+                frame = await track.recv()
+                if track.kind == "video":
+                    self.frames.append(frame.to_ndarray(format="rgb24"))
+                else:
+                    self.audio_frames += 1
+        except Exception:
+            return
+
+    async def frames_reach(self, count, seconds):
+        async with asyncio.timeout(seconds):
+            while len(self.frames) < count:
+                await asyncio.sleep(0.02)
+
+    async def close(self, hang_up=True):
+        await super().close(hang_up)
+        for task in self.tasks:
+            task.cancel()
