@@ -1,4 +1,5 @@
 import CLibuv
+import CLinux
 import Commands
 import Forwarding
 import Glibc

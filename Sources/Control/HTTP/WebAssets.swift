@@ -13,7 +13,7 @@ struct WebAssets: Sendable {
     /// Where scripts, styles and connections of our pages may go: to this server only.
     private static let contentSecurityPolicy = """
         default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; \
-        connect-src 'self' http: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'
+        connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'
         """
     private static let types = [
         "html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8",

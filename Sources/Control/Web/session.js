@@ -1,0 +1,170 @@
+// One WHIP or WHEP session (RFC 9725) that connects again by itself when its connection or the server goes away.
+
+const FIRST_RETRY_MS = 250;
+const LONGEST_RETRY_MS = 5000;
+// A connection that is interrupted for longer is made anew.
+const DISCONNECTED_MS = 2000;
+const CONNECT_MS = 15000;
+
+/** What the server said about a request that it refused. */
+export class RefusedError extends Error {
+  constructor(status, detail, retryAfterSeconds) {
+    super(detail);
+    this.status = status;
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+
+  /** Whether asking again later can help. */
+  get isTemporary() {
+    return [404, 409, 429, 503].includes(this.status);
+  }
+}
+
+/**
+ * Keeps one session alive. Events: "state" (detail: state, message), "connection" (detail: the RTCPeerConnection before its
+ * offer is made), "privacy" (detail: mode).
+ *
+ * States: idle, connecting, waiting (the server says that it is not yet possible), live, reconnecting, failed.
+ */
+export class Session extends EventTarget {
+  #url;
+  #token;
+  #connection = null;
+  #location = null;
+  #timer = null;
+  #attempt = 0;
+  #run = 0;
+
+  state = "idle";
+
+  constructor(url, token) {
+    super();
+    this.#url = url;
+    this.#token = token;
+    addEventListener("pagehide", () => this.#hangUp(true));
+  }
+
+  get connection() {
+    return this.#connection;
+  }
+
+  start() {
+    this.#attempt = 0;
+    this.#connect("connecting");
+  }
+
+  stop() {
+    this.#run += 1;
+    clearTimeout(this.#timer);
+    this.#hangUp(false);
+    this.#setState("idle");
+  }
+
+  #headers(type) {
+    const headers = type ? { "Content-Type": type } : {};
+    if (this.#token) headers.Authorization = `Bearer ${this.#token}`;
+    return headers;
+  }
+
+  async #connect(state) {
+    const run = ++this.#run;
+    clearTimeout(this.#timer);
+    this.#hangUp(false);
+    this.#setState(state);
+    const connection = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    this.#connection = connection;
+    connection.addEventListener("connectionstatechange", () => {
+      if (run === this.#run) this.#connectionChanged(connection, run);
+    });
+    try {
+      this.dispatchEvent(new CustomEvent("connection", { detail: connection }));
+      await connection.setLocalDescription();
+      const response = await fetch(this.#url, {
+        method: "POST",
+        headers: this.#headers("application/sdp"),
+        body: connection.localDescription.sdp,
+      });
+      const privacy = response.headers.get("Sluice-Privacy");
+      if (privacy) this.dispatchEvent(new CustomEvent("privacy", { detail: privacy }));
+      if (!response.ok) throw await refusal(response);
+      const location = new URL(response.headers.get("Location"), this.#url).href;
+      if (run !== this.#run) {
+        fetch(location, { method: "DELETE", headers: this.#headers() }).catch(() => {});
+        return;
+      }
+      this.#location = location;
+      await connection.setRemoteDescription({ type: "answer", sdp: await response.text() });
+      this.#later(CONNECT_MS, run, () => this.#retry(run));
+    } catch (error) {
+      if (run !== this.#run) return;
+      if (error instanceof RefusedError && !error.isTemporary) {
+        this.#hangUp(false);
+        this.#setState("failed", error.message);
+      } else {
+        this.#retry(run, error);
+      }
+    }
+  }
+
+  #connectionChanged(connection, run) {
+    switch (connection.connectionState) {
+      case "connected":
+        clearTimeout(this.#timer);
+        this.#attempt = 0;
+        this.#setState("live");
+        break;
+      case "disconnected":
+        this.#setState("reconnecting");
+        this.#later(DISCONNECTED_MS, run, () => this.#retry(run));
+        break;
+      case "failed":
+      case "closed":
+        this.#retry(run);
+        break;
+    }
+  }
+
+  /** Tries again: soon at first, later and later then, and never in step with everybody else. */
+  #retry(run, error) {
+    if (run !== this.#run) return;
+    this.#hangUp(false);
+    let wait = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** this.#attempt) * (0.75 + Math.random() / 2);
+    const isWaiting = error instanceof RefusedError;
+    if (isWaiting) wait = (error.retryAfterSeconds ?? 1) * 1000;
+    else this.#attempt += 1;
+    this.#setState(isWaiting ? "waiting" : "reconnecting", error?.message);
+    this.#later(wait, run, () => this.#connect(isWaiting ? "waiting" : "reconnecting"));
+  }
+
+  #later(milliseconds, run, action) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      if (run === this.#run) action();
+    }, milliseconds);
+  }
+
+  #hangUp(isLeaving) {
+    if (this.#location) {
+      fetch(this.#location, { method: "DELETE", headers: this.#headers(), keepalive: isLeaving }).catch(() => {});
+      this.#location = null;
+    }
+    this.#connection?.close();
+    this.#connection = null;
+  }
+
+  #setState(state, message) {
+    this.state = state;
+    this.dispatchEvent(new CustomEvent("state", { detail: { state, message } }));
+  }
+}
+
+async function refusal(response) {
+  let detail = `The server answered ${response.status}.`;
+  try {
+    detail = (await response.json()).detail ?? detail;
+  } catch {
+    // Something between us and the server answered in its own way.
+  }
+  const seconds = Number(response.headers.get("Retry-After"));
+  return new RefusedError(response.status, detail, Number.isFinite(seconds) && seconds > 0 ? seconds : null);
+}

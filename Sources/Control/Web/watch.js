@@ -1,0 +1,81 @@
+import {
+  element, identifierFromFragment, rememberIdentifier, showFigures, showPrivacy, showState,
+} from "/assets/page.js";
+import { Session } from "/assets/session.js";
+
+const WORDS = {
+  idle: "Not watching",
+  connecting: "Connecting…",
+  waiting: "Waiting for the publisher.",
+  live: "Live",
+  reconnecting: "Connection lost, connecting again…",
+  failed: "Stopped",
+};
+
+const video = element("video");
+let session = null;
+let stopFigures = () => {};
+
+element("stream-id").value = identifierFromFragment();
+element("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  start();
+});
+element("stop").addEventListener("click", () => {
+  session?.stop();
+  release();
+});
+element("unmute").addEventListener("click", () => {
+  video.muted = false;
+  element("unmute").hidden = true;
+});
+video.addEventListener("volumechange", () => {
+  if (!video.muted) element("unmute").hidden = true;
+});
+video.addEventListener("loadeddata", () => (element("placeholder").hidden = true));
+
+// Whoever was given an address wants to watch at once.
+if (element("stream-id").value) start();
+
+function start() {
+  const identifier = element("stream-id").value;
+  rememberIdentifier(identifier);
+  setRunning(true);
+  session = new Session(`${location.origin}/${identifier}/whep`, element("token").value);
+  session.addEventListener("state", ({ detail }) => {
+    showState(detail.state, WORDS, detail.message && detail.state !== "waiting" ? detail.message : "");
+    element("unmute").hidden = !(detail.state === "live" && video.muted);
+    if (detail.state === "failed") release();
+  });
+  session.addEventListener("privacy", ({ detail }) => showPrivacy(detail));
+  session.addEventListener("connection", ({ detail }) => receive(detail));
+  stopFigures = showFigures(session, "receive");
+  session.start();
+}
+
+function receive(connection) {
+  const stream = new MediaStream();
+  for (const kind of ["video", "audio"]) connection.addTransceiver(kind, { direction: "recvonly" });
+  connection.addEventListener("track", ({ track }) => {
+    stream.addTrack(track);
+    // The last picture of the session before stays until there is one of this session.
+    if (video.srcObject !== stream) video.srcObject = stream;
+    video.play().catch(() => {});
+  });
+}
+
+function release() {
+  session = null;
+  stopFigures();
+  video.srcObject = null;
+  element("placeholder").hidden = false;
+  element("unmute").hidden = true;
+  element("figures").hidden = true;
+  setRunning(false);
+}
+
+function setRunning(isRunning) {
+  element("start").disabled = isRunning;
+  element("stream-id").disabled = isRunning;
+  element("stop").disabled = !isRunning;
+}
