@@ -1,0 +1,36 @@
+"""Debian's Chromium, headless, with a fake camera and microphone, driven by Playwright."""
+
+import contextlib
+import pathlib
+import shutil
+
+from playwright.async_api import async_playwright
+
+PEERS = (pathlib.Path(__file__).parent / "browser_peers.js").read_text()
+PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@contextlib.asynccontextmanager
+async def chromium(*arguments, fake_devices=True):
+    """A browser process of its own."""
+    flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--disable-gpu", *arguments]
+    if fake_devices:
+        flags += ["--use-fake-device-for-media-stream=fps=30", "--use-fake-ui-for-media-stream"]
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=PROGRAM, headless=True, args=flags)
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+async def peers_page(browser, server):
+    """A page of the server's origin with the peers' functions in it."""
+    page = await browser.new_page()
+    await page.goto(server.url)
+    await page.evaluate(PEERS + ";Object.assign(window, {publish, watch, figures, hangUp});")
+    return page
+
+
+async def figures(page, name):
+    return await page.evaluate("figures", name)
