@@ -1,5 +1,5 @@
-public import Logging
 import Foundation
+public import Logging
 
 /// The one logger set-up.
 public enum LogSetup {

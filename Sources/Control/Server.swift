@@ -33,7 +33,9 @@ public struct Server: Sendable {
     /// - Throws: `StartError`.
     public func run(onReady: @escaping @Sendable (String) -> Void) async throws {
         guard let assets = WebAssets(folder: WebAssets.builtFolder) else {
-            throw StartError(description: "The web pages are missing: \(WebAssets.builtFolder) has to lie there as built.")
+            throw StartError(
+                description: "The web pages are missing: \(WebAssets.builtFolder) has to lie there as built."
+            )
         }
         let certificate: DTLSCertificate
         do throws(DTLSError) {
@@ -125,7 +127,9 @@ public struct Server: Sendable {
     private func httpServer() throws -> HTTPServerBuilder {
         guard let files = configuration.tls else { return .http1() }
         do {
-            let chain = try NIOSSLCertificate.fromPEMFile(files.certificate).map { NIOSSLCertificateSource.certificate($0) }
+            let chain = try NIOSSLCertificate.fromPEMFile(files.certificate).map {
+                NIOSSLCertificateSource.certificate($0)
+            }
             let key = try NIOSSLPrivateKey(file: files.privateKey, format: .pem)
             return try .tls(
                 .http1(),
@@ -133,7 +137,8 @@ public struct Server: Sendable {
             )
         } catch {
             throw StartError(
-                description: "http.tls: the certificate and the key can't be used; both have to be PEM, and belong together."
+                description:
+                    "http.tls: the certificate and the key can't be used; both have to be PEM, and belong together."
             )
         }
     }

@@ -42,7 +42,13 @@ extension Offer {
             )
             sources.append(NegotiatedSource(parameters: parameters, announcedSources: section.announcedSources))
             answers.append(
-                section.answer(parameters, channels: format.channels, direction: "recvonly", local: local, remote: remote)
+                section.answer(
+                    parameters,
+                    channels: format.channels,
+                    direction: "recvonly",
+                    local: local,
+                    remote: remote
+                )
             )
         }
         guard !sources.isEmpty else {

@@ -30,7 +30,10 @@ public struct Offer: Sendable {
             throw NegotiationError(.malformed, "the offer has no m-line")
         }
         guard !description.has("ice-lite") else {
-            throw NegotiationError(.unservable, "the offer is ICE-lite as this server is; one side has to be a full ICE agent")
+            throw NegotiationError(
+                .unservable,
+                "the offer is ICE-lite as this server is; one side has to be a full ICE agent"
+            )
         }
         declaredPrivacy = description.value("x-sluice-privacy").flatMap(PrivacyMode.init)
         allowsMixedHeaderExtensions = description.has("extmap-allow-mixed")
@@ -68,9 +71,11 @@ public struct Offer: Sendable {
                 "a=ice-ufrag has to be 4 to 256 and a=ice-pwd 22 to 256 letters, digits, + or / (RFC 8839 section 5.4)"
             )
         }
-        let lines = first.section.values("fingerprint") + description.attributes.compactMap {
-            $0.name == "fingerprint" ? $0.value : nil
-        }
+        let lines =
+            first.section.values("fingerprint")
+            + description.attributes.compactMap {
+                $0.name == "fingerprint" ? $0.value : nil
+            }
         let fingerprints = lines.prefix(8).compactMap { CertificateFingerprint($0) }
         guard !fingerprints.isEmpty else {
             throw NegotiationError(
@@ -149,7 +154,8 @@ struct OfferedSection: Sendable {
 
     private static func problem(of section: MediaSection, kind: MediaKind?, bundled: [String]?) -> String? {
         guard kind != nil else { return "only audio and video are served" }
-        guard section.proto == "UDP/TLS/RTP/SAVPF" || section.proto == "UDP/TLS/RTP/SAVP" || section.proto == "RTP/SAVPF"
+        guard
+            section.proto == "UDP/TLS/RTP/SAVPF" || section.proto == "UDP/TLS/RTP/SAVP" || section.proto == "RTP/SAVPF"
         else { return "the protocol is \(section.proto.prefix(32)); it has to be UDP/TLS/RTP/SAVPF" }
         guard section.port != 0 || section.has("bundle-only") else { return "the m-line is switched off (port 0)" }
         guard section.has("rtcp-mux") || section.has("rtcp-mux-only") else {

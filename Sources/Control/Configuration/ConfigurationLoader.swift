@@ -66,8 +66,12 @@ private struct ConfigurationReader {
         read("log.level", "trace, debug, info, notice, warning, error or critical", into: &configuration.logLevel) {
             Logger.Level(rawValue: $0)
         }
-        read("log.format", "text or json", into: &configuration.logFormat) { ServerConfiguration.LogFormat(rawValue: $0) }
-        read("privacy.defaultMode", "transport or e2ee", into: &configuration.defaultPrivacy) { PrivacyMode(rawValue: $0) }
+        read("log.format", "text or json", into: &configuration.logFormat) {
+            ServerConfiguration.LogFormat(rawValue: $0)
+        }
+        read("privacy.defaultMode", "transport or e2ee", into: &configuration.defaultPrivacy) {
+            PrivacyMode(rawValue: $0)
+        }
         readAuthorization(&configuration)
         for (key, value) in values {
             note(key, found: value.text, expected: "a key that exists: see Docs/Operations.md")
@@ -86,7 +90,8 @@ private struct ConfigurationReader {
                 note("http.listen", found: listen.text, expected: "HOST:PORT such as 127.0.0.1:8080 or [::]:8080")
             }
         }
-        read("http.publicURL", "a URL such as https://live.example.org", into: &configuration.publicURL) { text -> String?? in
+        read("http.publicURL", "a URL such as https://live.example.org", into: &configuration.publicURL) {
+            text -> String?? in
             guard let url = URL(string: text), let scheme = url.scheme, scheme == "http" || scheme == "https",
                 url.host != nil, url.query == nil
             else { return nil }
@@ -97,7 +102,11 @@ private struct ConfigurationReader {
             for origin in origins where origin != "*" {
                 let parts = origin.components(separatedBy: "://")
                 if parts.count != 2 || parts[1].isEmpty || parts[1].contains("/") {
-                    note("http.allowedOrigins", found: "\"\(origin)\"", expected: "scheme://host[:port] without a path, or *")
+                    note(
+                        "http.allowedOrigins",
+                        found: "\"\(origin)\"",
+                        expected: "scheme://host[:port] without a path, or *"
+                    )
                 }
             }
         }
@@ -113,8 +122,10 @@ private struct ConfigurationReader {
             }
             configuration.tls = ServerConfiguration.TLSFiles(certificate: certificate, privateKey: privateKey)
         case (nil, nil): break
-        case (nil, _): note("http.tls.certificate", found: "nothing", expected: "a PEM file, as http.tls.privateKey is set")
-        case (_, nil): note("http.tls.privateKey", found: "nothing", expected: "a PEM file, as http.tls.certificate is set")
+        case (nil, _):
+            note("http.tls.certificate", found: "nothing", expected: "a PEM file, as http.tls.privateKey is set")
+        case (_, nil):
+            note("http.tls.privateKey", found: "nothing", expected: "a PEM file, as http.tls.certificate is set")
         }
     }
 
@@ -205,7 +216,11 @@ private struct ConfigurationReader {
             }
         }
         if take("auth.secret") != nil {
-            note("auth.secret", found: "a value", expected: "nothing: signed tokens are not in this version, use auth.operatorToken")
+            note(
+                "auth.secret",
+                found: "a value",
+                expected: "nothing: signed tokens are not in this version, use auth.operatorToken"
+            )
         }
         let isLocal =
             (configuration.httpHost == "localhost" || IPAddress(configuration.httpHost)?.isLoopback == true)
@@ -275,10 +290,13 @@ private struct ConfigurationReader {
 
     /// `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`.
     private static func hostAndPort(_ text: String) -> (host: String, port: Int)? {
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else { return nil }
+        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+            return nil
+        }
         var host = String(text[..<colon])
         if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
-        guard !host.isEmpty, IPAddress(host) != nil || host.allSatisfy({ $0.isLetter || $0.isNumber || $0 == "." || $0 == "-" })
+        guard !host.isEmpty,
+            IPAddress(host) != nil || host.allSatisfy({ $0.isLetter || $0.isNumber || $0 == "." || $0 == "-" })
         else { return nil }
         return (host, Int(port))
     }

@@ -102,7 +102,8 @@ struct ConfigurationKey {
 
     static let all: [ConfigurationKey] =
         [
-            "http.listen", "http.publicURL", "http.tls.certificate", "http.tls.privateKey", "media.listen", "media.port",
+            "http.listen", "http.publicURL", "http.tls.certificate", "http.tls.privateKey", "media.listen",
+            "media.port",
             "media.workers", "media.tcp", "auth.mode", "auth.secret", "auth.operatorToken", "privacy.defaultMode",
             "log.level", "log.format",
         ].map { ConfigurationKey($0) }

@@ -34,7 +34,11 @@ enum LimitKeys {
         Time(name: "iceConnect", field: \.iceConnect, range: .seconds(1) ... .seconds(120)),
         Time(name: "consent", field: \.consent, range: .seconds(5) ... .seconds(120)),
         Time(name: "dtlsHandshake", field: \.dtlsHandshake, range: .seconds(1) ... .seconds(120)),
-        Time(name: "keyframeRequestInterval", field: \.keyframeRequestInterval, range: .milliseconds(100) ... .seconds(10)),
+        Time(
+            name: "keyframeRequestInterval",
+            field: \.keyframeRequestInterval,
+            range: .milliseconds(100) ... .seconds(10)
+        ),
     ]
 
     /// `500ms`, `15s`, `2m` or `1h`.

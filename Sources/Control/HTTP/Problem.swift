@@ -38,7 +38,11 @@ struct Problem: Error {
         .badRequest,
         "Room and stream ids have 1 to 128 letters, digits, - or _, and are no names of fixed paths."
     )
-    static let draining = Problem(.serviceUnavailable, "The server is stopping and takes no new sessions.", retryAfter: 5)
+    static let draining = Problem(
+        .serviceUnavailable,
+        "The server is stopping and takes no new sessions.",
+        retryAfter: 5
+    )
     static let full = Problem(.serviceUnavailable, "The server is full.", retryAfter: 5)
     static let tooManyPeers = Problem(.tooManyRequests, "Too many sessions come from this address.", retryAfter: 10)
     static let tooManyRequests = Problem(.tooManyRequests, "Too many requests come from this address.", retryAfter: 10)
@@ -46,7 +50,10 @@ struct Problem: Error {
     static let noSuchSession = Problem(.notFound, "There is no such session.")
     static let streamTaken = Problem(.conflict, "Somebody publishes under this stream id.", retryAfter: 1)
     static let differentETag = Problem(.preconditionFailed, "If-Match is not the session's current ETag.")
-    static let missingETag = Problem(.preconditionRequired, "An ICE restart has to carry If-Match with the session's ETag.")
+    static let missingETag = Problem(
+        .preconditionRequired,
+        "An ICE restart has to carry If-Match with the session's ETag."
+    )
     static let unauthorized = Problem(
         .unauthorized,
         "A token is required: Authorization: Bearer ….",

@@ -172,7 +172,9 @@ struct SignallingHandler: Sendable {
         for server in configuration.iceServers {
             var link = "<\(server.url)>; rel=\"ice-server\""
             if let username = server.username { link += "; username=\"\(username)\"" }
-            if let credential = server.credential { link += "; credential=\"\(credential)\"; credential-type=\"password\"" }
+            if let credential = server.credential {
+                link += "; credential=\"\(credential)\"; credential-type=\"password\""
+            }
             headers.append(HTTPField(name: .link, value: link))
         }
     }

@@ -7,21 +7,37 @@ struct MetricsText {
 
     init(census: Census, workers: [WorkerSnapshot], process: ProcessMetrics) {
         let counters = workers.map(\.counters).reduce(into: WorkerCounters()) { $0.merge($1) }
-        counter("packets_received_total", "RTP packets received, without those that were dropped.", counters.packetsReceived)
-        counter("packets_forwarded_total", "RTP packets sent to viewers, without retransmissions.", counters.packetsForwarded)
+        counter(
+            "packets_received_total",
+            "RTP packets received, without those that were dropped.",
+            counters.packetsReceived
+        )
+        counter(
+            "packets_forwarded_total",
+            "RTP packets sent to viewers, without retransmissions.",
+            counters.packetsForwarded
+        )
         counter("bytes_received_total", "UDP payload bytes received.", counters.bytesReceived)
         counter("bytes_sent_total", "UDP payload bytes sent.", counters.bytesSent)
         family("packets_dropped_total", "counter", "Datagrams and packets dropped, by reason.")
         for reason in DropReason.allCases {
             sample("packets_dropped_total", ["reason": reason.label], "\(counters.drops[reason.rawValue])")
         }
-        counter("packets_retransmitted_total", "RTP packets sent again for viewers' NACKs.", counters.packetsRetransmitted)
+        counter(
+            "packets_retransmitted_total",
+            "RTP packets sent again for viewers' NACKs.",
+            counters.packetsRetransmitted
+        )
         counter(
             "packets_recovered_total",
             "RTP packets that publishers' retransmissions brought.",
             counters.packetsRecovered
         )
-        gauge("packets_lost", "RTP packets that publishers sent and that did not come (RFC 3550).", "\(counters.packetsLost)")
+        gauge(
+            "packets_lost",
+            "RTP packets that publishers sent and that did not come (RFC 3550).",
+            "\(counters.packetsLost)"
+        )
         counter("nacks_received_total", "Generic NACK messages from viewers.", counters.nacksReceived)
         counter("nacks_sent_total", "Generic NACK messages to publishers.", counters.nacksSent)
         counter(

@@ -166,7 +166,9 @@ actor StreamDirectory {
     ) async throws(Problem) -> CreatedSession {
         guard let stream = streams[key], stream.publisher != nil else { throw .noSuchStream }
         try admit(address)
-        if let declared = requested ?? offer.declaredPrivacy, declared != stream.privacy { throw .privacy(stream.privacy) }
+        if let declared = requested ?? offer.declaredPrivacy, declared != stream.privacy {
+            throw .privacy(stream.privacy)
+        }
 
         let worker = leastLoadedWorker()
         let local = makeLocalEndpoint(worker, privacy: stream.privacy)
@@ -247,7 +249,9 @@ actor StreamDirectory {
             let local = session.local
             let isRestarted = await withCheckedContinuation { continuation in
                 handle(session.worker).send(
-                    .restartICE(session.peer, local: local.credentials, remote: remote) { continuation.resume(returning: $0) }
+                    .restartICE(session.peer, local: local.credentials, remote: remote) {
+                        continuation.resume(returning: $0)
+                    }
                 )
             }
             guard isRestarted, sessions[id] != nil else { throw .noSuchSession }

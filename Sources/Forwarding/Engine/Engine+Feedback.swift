@@ -39,7 +39,8 @@ extension Engine {
             for index in 0..<requests.count {
                 receiveKeyframeRequest(for: requests.request(at: index, in: bytes).ssrc, from: peer, now: now)
             }
-        case .sourceDescription, .goodbye, .receiverEstimatedMaximumBitrate, .transportFeedback, .extendedReport, .other:
+        case .sourceDescription, .goodbye, .receiverEstimatedMaximumBitrate, .transportFeedback, .extendedReport,
+            .other:
             break
         }
     }
@@ -164,7 +165,9 @@ extension Engine {
         var ceilings: [(ssrc: UInt32, bitsPerSecond: UInt64)] = []
         for index in peer.incoming.tracks.indices {
             let incoming = peer.incoming.tracks[index]
-            guard let encoding = incoming.track.encoding, peer.incoming.source(encoding.ssrc)?.track == index else { continue }
+            guard let encoding = incoming.track.encoding, peer.incoming.source(encoding.ssrc)?.track == index else {
+                continue
+            }
             let fractionLost = encoding.statistics.takeFractionLost()
             let lastReport = incoming.lastSenderReport
             blocks.append(

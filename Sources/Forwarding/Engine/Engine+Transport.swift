@@ -17,7 +17,9 @@ extension Engine {
             return count(.stunUnknownUser)
         }
         // Somebody with a session of his own must not take over the address of another who is well.
-        if let owner = peersByAddress[source], owner !== peer, owner.wasHeard(within: Self.addressProtection, before: now) {
+        if let owner = peersByAddress[source], owner !== peer,
+            owner.wasHeard(within: Self.addressProtection, before: now)
+        {
             return count(.stunUnexpected)
         }
 

@@ -46,7 +46,9 @@ final class PacketHistory {
 
     /// Keeps a packet, in place of the one that is `capacity` older.
     func insert(_ record: PacketRecord, bytes: UnsafeRawBufferPointer) {
-        guard let base = bytes.baseAddress, bytes.count <= slotBytes, Int(record.payloadEnd) <= bytes.count else { return }
+        guard let base = bytes.baseAddress, bytes.count <= slotBytes, Int(record.payloadEnd) <= bytes.count else {
+            return
+        }
         let slot = Int(record.sequence & mask)
         (slab + slot * slotBytes).copyMemory(from: base, byteCount: bytes.count)
         records[slot] = record

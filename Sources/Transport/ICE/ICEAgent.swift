@@ -133,7 +133,9 @@ public struct ICEAgent {
         builder.addXORMappedAddress(source)
         Self.seal(&builder, key: side.key)
         let answered = builder.finish()
-        guard answered.count - reply.count <= bytes.byteCount || isValidated(source) else { return .rejected(.malformed) }
+        guard answered.count - reply.count <= bytes.byteCount || isValidated(source) else {
+            return .rejected(.malformed)
+        }
         reply = answered
 
         if usesNext, let next {

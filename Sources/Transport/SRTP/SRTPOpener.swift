@@ -82,7 +82,13 @@ public final class SRTPOpener {
             guard isAuthentic else { return .rejected(.authentication) }
             guard
                 bodyLength == 0
-                    || rtp.transformCounterMode(ssrc: header.ssrc, index: index, from: body, to: body, count: bodyLength)
+                    || rtp.transformCounterMode(
+                        ssrc: header.ssrc,
+                        index: index,
+                        from: body,
+                        to: body,
+                        count: bodyLength
+                    )
             else { return .rejected(.malformed) }
         } else {
             var iv = rtp.rtpIV(ssrc: header.ssrc, index: index)

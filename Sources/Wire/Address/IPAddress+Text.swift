@@ -61,7 +61,9 @@ extension IPAddress: LosslessStringConvertible {
                 groups.append(UInt16(bits >> 16))
                 groups.append(UInt16(truncatingIfNeeded: bits))
             } else {
-                guard part.utf8.count <= 4, !part.hasPrefix("+"), let group = UInt16(part, radix: 16) else { return nil }
+                guard part.utf8.count <= 4, !part.hasPrefix("+"), let group = UInt16(part, radix: 16) else {
+                    return nil
+                }
                 groups.append(group)
             }
         }

@@ -93,11 +93,6 @@ public enum RTCPPacket: Sendable, BitwiseCopyable {
         let offset: Int
         public let count: Int
 
-        init(offset: Int, count: Int) {
-            self.offset = offset
-            self.count = count
-        }
-
         /// No blocks.
         public static let none = ReportBlockList(offset: 0, count: 0)
 

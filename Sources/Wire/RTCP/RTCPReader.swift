@@ -22,7 +22,9 @@ public struct RTCPReader: Sendable {
         if first & 0x20 != 0 {
             // RFC 3550 §6.4.1: only the last packet of a compound may be padded.
             let padding = Int(bytes.byte(at: end - 1))
-            guard end == bytes.byteCount, padding > 0, padding & 3 == 0, padding <= length - 4 else { throw .badPadding }
+            guard end == bytes.byteCount, padding > 0, padding & 3 == 0, padding <= length - 4 else {
+                throw .badPadding
+            }
             end -= padding
         }
         return try Self.parse(bytes, from: start, to: end, count: first & 0x1F)

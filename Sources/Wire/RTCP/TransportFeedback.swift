@@ -117,7 +117,9 @@ public enum TransportFeedback {
     }
 
     /// How many arrivals one packet can say.
-    private static func fitting(_ arrivals: Slice<UnsafeBufferPointer<Int64>>, reference: Int64, maximumBytes: Int) -> Int {
+    private static func fitting(_ arrivals: Slice<UnsafeBufferPointer<Int64>>, reference: Int64, maximumBytes: Int)
+        -> Int
+    {
         var previous = reference * ticksPerReference
         var deltaBytes = 0
         var accepted = 0
@@ -135,7 +137,11 @@ public enum TransportFeedback {
     }
 
     /// Run-length chunks where at least seven packets share a status, else vectors of seven two-bit symbols (§3.1.1-3).
-    private static func appendChunks(_ arrivals: Slice<UnsafeBufferPointer<Int64>>, reference: Int64, to buffer: inout [UInt8]) {
+    private static func appendChunks(
+        _ arrivals: Slice<UnsafeBufferPointer<Int64>>,
+        reference: Int64,
+        to buffer: inout [UInt8]
+    ) {
         var previous = reference * ticksPerReference
         var vector: UInt16 = 0
         var vectorCount = 0
@@ -183,7 +189,11 @@ public enum TransportFeedback {
         flushRun(&buffer, isLast: true)
     }
 
-    private static func appendDeltas(_ arrivals: Slice<UnsafeBufferPointer<Int64>>, reference: Int64, to buffer: inout [UInt8]) {
+    private static func appendDeltas(
+        _ arrivals: Slice<UnsafeBufferPointer<Int64>>,
+        reference: Int64,
+        to buffer: inout [UInt8]
+    ) {
         var previous = reference * ticksPerReference
         for arrival in arrivals where arrival != notReceived {
             let delta = arrival - previous

@@ -16,7 +16,14 @@ public struct ICECandidate: Sendable, Hashable {
     public var address: SocketAddress
     public var kind: Kind
 
-    public init(foundation: String, component: Int, transport: String, priority: UInt32, address: SocketAddress, kind: Kind) {
+    public init(
+        foundation: String,
+        component: Int,
+        transport: String,
+        priority: UInt32,
+        address: SocketAddress,
+        kind: Kind
+    ) {
         self.foundation = foundation
         self.component = component
         self.transport = transport

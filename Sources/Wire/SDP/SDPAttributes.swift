@@ -132,7 +132,10 @@ public struct Simulcast: Sendable, Hashable {
         for index in stride(from: 0, to: fields.count, by: 2) {
             let streams = fields[index + 1].split(separator: ";").prefix(32).map { stream in
                 stream.split(separator: ",").prefix(32).map { item in
-                    Alternative(rid: String(item.hasPrefix("~") ? item.dropFirst() : item), isPaused: item.hasPrefix("~"))
+                    Alternative(
+                        rid: String(item.hasPrefix("~") ? item.dropFirst() : item),
+                        isPaused: item.hasPrefix("~")
+                    )
                 }
             }
             switch fields[index] {

@@ -1,0 +1,55 @@
+# Everything a newcomer needs: `make serve` and `make test` install what is missing, build and run.
+
+SWIFT_BUILD = swift build -c release --product sluice
+PYTEST = ../../.build-venv/bin/python -m pytest
+
+.PHONY: serve build test test-unit test-e2e test-asan test-tsan bench fuzz format lint
+
+# Arguments after ARGS= go to `sluice serve`, such as ARGS="--http-listen 127.0.0.1:9000".
+serve: build
+	exec .build/release/sluice serve $(ARGS)
+
+build:
+	Scripts/install-dependencies serve
+	$(SWIFT_BUILD)
+
+test: test-unit test-e2e
+
+test-unit:
+	Scripts/install-dependencies test
+	swift test
+
+# TESTS= picks some, such as TESTS="test_known_pictures.py -k VP8".
+test-e2e:
+	Scripts/install-dependencies test
+	$(SWIFT_BUILD)
+	cd Tests/EndToEnd && $(PYTEST) $(TESTS)
+
+# The end-to-end tests against a server that checks its memory, and one that checks its threads. Both are slower, so what
+# is about time or memory use is left out.
+test-asan:
+	Scripts/install-dependencies test
+	swift build --build-path .build-asan --sanitize=address --product sluice
+	cd Tests/EndToEnd && SLUICE_PROGRAM=../../.build-asan/debug/sluice \
+	    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 $(PYTEST) -m "not uninstrumented" $(TESTS)
+
+test-tsan:
+	Scripts/install-dependencies test
+	swift build --build-path .build-tsan --sanitize=thread --product sluice
+	cd Tests/EndToEnd && SLUICE_PROGRAM=../../.build-tsan/debug/sluice \
+	    TSAN_OPTIONS=halt_on_error=1 $(PYTEST) -m "not uninstrumented" $(TESTS)
+
+bench:
+	Scripts/install-dependencies serve
+	Benchmarks/run
+
+# SECONDS= is how long each parser is fuzzed.
+fuzz:
+	Scripts/install-dependencies serve
+	Tests/Fuzz/run $(or $(SECONDS),60)
+
+format:
+	swift format --in-place --recursive --parallel Package.swift Sources Tests Benchmarks
+
+lint:
+	swift format lint --strict --recursive --parallel Package.swift Sources Tests Benchmarks
