@@ -199,10 +199,10 @@ extension OfferedSection.Format {
         let theirs = FormatParameters(text: track.formatParameters)
         switch codec {
         case .h264:
-            // RFC 6184 §8.2.2: the packetization mode has to be the same, and the profile. The level is the sender's
-            // business: browsers decode more than they say.
+            // RFC 6184 §8.2.2: the packetization mode has to be the same, and the profile one that the viewer decodes. The
+            // level is the sender's business: browsers decode more than they say.
             return (ours["packetization-mode"] ?? "0") == (theirs["packetization-mode"] ?? "0")
-                && H264Profile(ours["profile-level-id"]) == H264Profile(theirs["profile-level-id"])
+                && H264Profile(ours["profile-level-id"]).decodes(H264Profile(theirs["profile-level-id"]))
         case .vp9: return (ours["profile-id"] ?? "0") == (theirs["profile-id"] ?? "0")
         case .av1: return (ours["profile"] ?? "0") == (theirs["profile"] ?? "0")
         case .h265: return (ours["profile-id"] ?? "1") == (theirs["profile-id"] ?? "1")
@@ -213,26 +213,33 @@ extension OfferedSection.Format {
 
 /// The profile in an H.264 `profile-level-id` (RFC 6184 §8.1), as far as it decides who can decode whom.
 enum H264Profile: Hashable {
-    case constrainedBaseline
+    /// Baseline and Constrained Baseline: nobody uses what they differ in.
     case baseline
     case main
     case high
     case other(String)
 
-    /// - Parameter text: Six hexadecimal digits; nil means Baseline (RFC 6184 §8.1).
+    /// - Parameter text: Six hexadecimal digits; nil means Baseline.
     init(_ text: String?) {
         guard let text, text.utf8.count == 6, let value = UInt32(text, radix: 16) else {
-            // Browsers take a missing profile for Constrained Baseline, which is what all of them decode.
-            self = .constrainedBaseline
+            self = .baseline
             return
         }
-        let constraints = value >> 8 & 0xFF
         switch value >> 16 {
-        case 0x42: self = constraints & 0x40 != 0 ? .constrainedBaseline : .baseline
-        // Main with constraint_set0 and 1 is Constrained Baseline as well.
-        case 0x4D: self = constraints & 0x80 != 0 ? .constrainedBaseline : .main
+        case 0x42: self = .baseline
+        // Main with constraint_set0 is Constrained Baseline as well (H.264 §A.2.1).
+        case 0x4D: self = value & 0x8000 != 0 ? .baseline : .main
         case 0x64: self = .high
         default: self = .other(String(text.prefix(4)).lowercased())
+        }
+    }
+
+    /// Whether a decoder for this profile decodes that one: each of the three contains those before it.
+    func decodes(_ profile: H264Profile) -> Bool {
+        switch (self, profile) {
+        case (.baseline, .baseline), (.main, .baseline), (.main, .main): true
+        case (.high, .baseline), (.high, .main), (.high, .high): true
+        default: self == profile
         }
     }
 }

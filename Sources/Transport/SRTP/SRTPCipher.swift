@@ -17,7 +17,8 @@ final class SRTPCipher {
     /// Present in the profiles that are no AEAD.
     let authenticator: HMACSHA1?
 
-    init(
+    /// Derives the session keys (RFC 3711 §4.3) and sets them up.
+    convenience init(
         _ profile: SRTPProfile,
         _ purpose: Purpose,
         masterKey: [UInt8],
@@ -33,12 +34,28 @@ final class SRTPCipher {
         func derive(_ label: UInt8, _ count: Int) throws(SRTPError) -> [UInt8] {
             try Self.derive(label: label, count: count, masterKey: masterKey, masterSalt: masterSalt)
         }
-        let key = try derive(purpose.rawValue, profile.keyLength)
-        authenticator = profile.isAEAD ? nil : HMACSHA1(key: try derive(purpose.rawValue + 1, HMACSHA1.tagLength))
-        let sessionSalt = try derive(purpose.rawValue + 2, profile.saltLength)
+        try self.init(
+            profile,
+            sessionKey: try derive(purpose.rawValue, profile.keyLength),
+            sessionSalt: try derive(purpose.rawValue + 2, profile.saltLength),
+            authenticator: profile.isAEAD
+                ? nil : HMACSHA1(key: try derive(purpose.rawValue + 1, HMACSHA1.tagLength)),
+            encrypts: encrypts
+        )
+    }
+
+    /// Sets session keys up, which have the profile's lengths.
+    init(
+        _ profile: SRTPProfile,
+        sessionKey: [UInt8],
+        sessionSalt: [UInt8],
+        authenticator: HMACSHA1?,
+        encrypts: Bool
+    ) throws(SRTPError) {
         var padded = InlineArray<16, UInt8>(repeating: 0)
-        for (index, byte) in sessionSalt.enumerated() { padded[index] = byte }
+        for (index, byte) in sessionSalt.prefix(14).enumerated() { padded[index] = byte }
         salt = padded
+        self.authenticator = authenticator
         self.encrypts = encrypts
 
         guard let context = EVP_CIPHER_CTX_new() else { throw .cipherUnavailable }
@@ -48,7 +65,7 @@ final class SRTPCipher {
             case .aeadAES128GCM: EVP_aes_128_gcm()
             case .aeadAES256GCM: EVP_aes_256_gcm()
             }
-        guard EVP_CipherInit_ex(context, cipher, nil, key, nil, encrypts ? 1 : 0) == 1 else {
+        guard EVP_CipherInit_ex(context, cipher, nil, sessionKey, nil, encrypts ? 1 : 0) == 1 else {
             EVP_CIPHER_CTX_free(context)
             throw .cipherUnavailable
         }
@@ -184,7 +201,7 @@ final class SRTPCipher {
 
     /// The key derivation function with a key derivation rate of 0 (RFC 3711 §4.3.1; with AES-256, RFC 6188 §3; the shorter
     /// salt of GCM is padded behind, RFC 7714 §11).
-    private static func derive(
+    static func derive(
         label: UInt8,
         count: Int,
         masterKey: [UInt8],

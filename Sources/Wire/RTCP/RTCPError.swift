@@ -6,6 +6,6 @@ public enum RTCPError: Error, Sendable, Hashable {
     case badVersion(UInt8)
     /// A packet of this type is shorter than its fixed part, or holds fewer items than it says.
     case badLength(packetType: UInt8)
-    /// The padding's length is 0, no multiple of 4, or more than the packet's; or a packet other than the last has padding.
+    /// The padding's length is 0 or more than the packet's; or a packet other than the last has padding.
     case badPadding
 }

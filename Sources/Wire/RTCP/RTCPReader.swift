@@ -20,9 +20,10 @@ public struct RTCPReader: Sendable {
         offset = end
 
         if first & 0x20 != 0 {
-            // RFC 3550 §6.4.1: only the last packet of a compound may be padded.
+            // RFC 3550 §6.4.1: only the last packet of a compound may be padded. It also wants multiples of four, which
+            // transport-wide feedback, padded up to its last word, has never kept to.
             let padding = Int(bytes.byte(at: end - 1))
-            guard end == bytes.byteCount, padding > 0, padding & 3 == 0, padding <= length - 4 else {
+            guard end == bytes.byteCount, padding > 0, padding <= length - 4 else {
                 throw .badPadding
             }
             end -= padding

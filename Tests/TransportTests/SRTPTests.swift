@@ -1,0 +1,257 @@
+import CLibsrtp
+import Testing
+import Wire
+
+@testable import Transport
+
+/// Bytes from hexadecimal text; whitespace is skipped.
+func hex(_ text: String) -> [UInt8] {
+    let digits = Array(text.filter { !$0.isWhitespace })
+    return stride(from: 0, to: digits.count, by: 2).map { UInt8(String(digits[$0...($0 + 1)]), radix: 16) ?? 0 }
+}
+
+@Suite struct SRTPVectorTests {
+    private static let header = hex("8040f17b8041f8d35501a0b2")
+    private static let payload = hex(
+        "47616c6c696120657374206f6d6e69732064697669736120696e207061727465732074726573"
+    )
+
+    /// RFC 7714 §16.1.1: AEAD_AES_128_GCM. The vector begins with the session key, so the cipher itself is asked.
+    @Test func keyDerivationOfRFC3711() throws {
+        // RFC 3711 §B.3: master key and salt, and what is derived of them, seen through the keystream they make.
+        let key = hex("E1F97A0D3E018BE0D64FA32C06DE4139")
+        let salt = hex("0EC675AD498AFEEBB6960B3AABE6")
+        let expectedKey = hex("C61E7A93744F39EE10734AFE3FF7A087")
+        let expectedSalt = hex("30CBBC08863D8C85D49DB34A9AE1")
+        let expectedAuthentication = hex("CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4")
+        #expect(try SRTPCipher.derive(label: 0, count: 16, masterKey: key, masterSalt: salt) == expectedKey)
+        #expect(try SRTPCipher.derive(label: 2, count: 14, masterKey: key, masterSalt: salt) == expectedSalt)
+        #expect(try SRTPCipher.derive(label: 1, count: 20, masterKey: key, masterSalt: salt) == expectedAuthentication)
+    }
+
+    /// RFC 7714 §16.1.1 and §16.2.1: session keys, salts and packets of both AEAD profiles.
+    @Test(arguments: [
+        (
+            "000102030405060708090a0b0c0d0e0f",
+            """
+            8040f17b8041f8d35501a0b2f24de3a3fb34de6cacba861c9d7e4bcabe633bd50d294e6f42a5f47a51c7d19b36de3adf8833
+            899d7f27beb16a9152cf765ee4390cce
+            """
+        ),
+        (
+            "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
+            """
+            8040f17b8041f8d35501a0b232b1de78a822fe12ef9f78fa332e33aab18012389a58e2f3b50b2a0276ffae0f1ba63799b87b
+            7aa3db36dfffd6b0f9bb7878d7a76c13
+            """
+        ),
+    ])
+    func sealsThePacketsOfRFC7714(key: String, packet: String) throws {
+        let profile: SRTPProfile = key.count == 32 ? .aeadAES128GCM : .aeadAES256GCM
+        let cipher = try SRTPCipher(
+            profile,
+            sessionKey: hex(key),
+            sessionSalt: hex("517569642070726f2071756f"),
+            authenticator: nil,
+            encrypts: true
+        )
+        var iv = cipher.rtpIV(ssrc: 0x5501_a0b2, index: 0xf17b)
+        var output = Self.header + Self.payload + [UInt8](repeating: 0, count: 16)
+        let sealed = output.withUnsafeMutableBytes { output in
+            Self.header.withUnsafeBytes { header in
+                Self.payload.withUnsafeBytes { payload in
+                    cipher.seal(
+                        iv: &iv,
+                        header,
+                        from: payload.baseAddress!,
+                        to: output.baseAddress! + 12,
+                        count: payload.count
+                    )
+                }
+            }
+        }
+        #expect(sealed)
+        #expect(output == hex(packet))
+    }
+}
+
+/// Sealing and opening held against libsrtp2, byte for byte, in both directions and all profiles.
+@Suite(.serialized) struct SRTPReferenceTests {
+    /// A libsrtp2 session for every SSRC, freed with the object.
+    final class Reference {
+        private var session: srtp_t?
+
+        init(_ profile: SRTPProfile, key: [UInt8], salt: [UInt8], isOutbound: Bool) {
+            srtp_init()
+            var policy = srtp_policy_t()
+            switch profile {
+            case .aes128CounterModeHMACSHA1Tag80:
+                srtp_crypto_policy_set_rtp_default(&policy.rtp)
+                srtp_crypto_policy_set_rtcp_default(&policy.rtcp)
+            case .aeadAES128GCM:
+                srtp_crypto_policy_set_aes_gcm_128_16_auth(&policy.rtp)
+                srtp_crypto_policy_set_aes_gcm_128_16_auth(&policy.rtcp)
+            case .aeadAES256GCM:
+                srtp_crypto_policy_set_aes_gcm_256_16_auth(&policy.rtp)
+                srtp_crypto_policy_set_aes_gcm_256_16_auth(&policy.rtcp)
+            }
+            policy.ssrc.type = isOutbound ? ssrc_any_outbound : ssrc_any_inbound
+            policy.window_size = 1024
+            var master = key + salt
+            master.withUnsafeMutableBufferPointer { master in
+                policy.key = master.baseAddress
+                srtp_create(&session, &policy)
+            }
+        }
+
+        deinit { srtp_dealloc(session) }
+
+        func protect(_ packet: [UInt8], isRTCP: Bool) -> [UInt8]? {
+            var bytes = packet + [UInt8](repeating: 0, count: 64)
+            var length = Int32(packet.count)
+            let status =
+                isRTCP ? srtp_protect_rtcp(session, &bytes, &length) : srtp_protect(session, &bytes, &length)
+            return status == srtp_err_status_ok ? Array(bytes.prefix(Int(length))) : nil
+        }
+
+        func unprotect(_ packet: [UInt8], isRTCP: Bool) -> [UInt8]? {
+            var bytes = packet
+            var length = Int32(packet.count)
+            let status =
+                isRTCP ? srtp_unprotect_rtcp(session, &bytes, &length) : srtp_unprotect(session, &bytes, &length)
+            return status == srtp_err_status_ok ? Array(bytes.prefix(Int(length))) : nil
+        }
+    }
+
+    static func material(_ profile: SRTPProfile) -> (key: [UInt8], salt: [UInt8]) {
+        ((0..<profile.keyLength).map { UInt8($0 * 7 + 1) }, (0..<profile.saltLength).map { UInt8($0 * 3 + 5) })
+    }
+
+    static func packet(sequence: UInt16, ssrc: UInt32 = 0xCAFE_BABE, payload: Int = 100) -> [UInt8] {
+        [0x90, 0x60, UInt8(sequence >> 8), UInt8(sequence & 255), 0, 0, 1, 0]
+            + withUnsafeBytes(of: ssrc.bigEndian) { Array($0) }
+            + [0xBE, 0xDE, 0, 1, 0x10, 0x7F, 0, 0] + (0..<payload).map { UInt8(truncatingIfNeeded: $0) }
+    }
+
+    static func seal(_ sealer: SRTPSealer, _ packet: [UInt8], headerLength: Int = 20, rollover: UInt32 = 0) -> [UInt8] {
+        var output = [UInt8](repeating: 0, count: packet.count + 64)
+        let length = output.withUnsafeMutableBytes { output in
+            packet.withUnsafeBytes { packet in
+                sealer.seal(
+                    header: UnsafeRawBufferPointer(rebasing: packet[..<headerLength]),
+                    payload: UnsafeRawBufferPointer(rebasing: packet[headerLength...]),
+                    rolloverCounter: rollover,
+                    into: output.baseAddress!
+                )
+            }
+        }
+        return Array(output.prefix(length))
+    }
+
+    static func open(_ opener: SRTPOpener, _ packet: [UInt8]) throws -> (SRTPOpenResult, [UInt8]) {
+        var bytes = packet
+        let header = try RTPHeader(parsing: bytes.span.bytes)
+        let result = bytes.withUnsafeMutableBytes { opener.open($0, header: header) }
+        if case .opened(let length, _) = result { return (result, Array(bytes.prefix(length))) }
+        return (result, [])
+    }
+
+    @Test(arguments: SRTPProfile.allCases)
+    func sealsAsTheReferenceDoesAcrossAWrap(profile: SRTPProfile) throws {
+        let (key, salt) = Self.material(profile)
+        let sealer = try SRTPSealer(profile: profile, masterKey: key, masterSalt: salt)
+        let reference = Reference(profile, key: key, salt: salt, isOutbound: true)
+        for index in UInt32(65_500)..<UInt32(65_600) {
+            let packet = Self.packet(sequence: UInt16(truncatingIfNeeded: index), payload: Int(index % 97))
+            #expect(Self.seal(sealer, packet, rollover: index >> 16) == reference.protect(packet, isRTCP: false))
+        }
+    }
+
+    @Test(arguments: SRTPProfile.allCases)
+    func opensWhatTheReferenceSealed(profile: SRTPProfile) throws {
+        let (key, salt) = Self.material(profile)
+        let reference = Reference(profile, key: key, salt: salt, isOutbound: true)
+        let opener = try SRTPOpener(profile: profile, masterKey: key, masterSalt: salt, maximumSources: 4)
+        for index in UInt32(65_400)..<UInt32(65_700) {
+            let packet = Self.packet(sequence: UInt16(truncatingIfNeeded: index), payload: Int(index % 50))
+            let sealed = try #require(reference.protect(packet, isRTCP: false))
+            let (result, opened) = try Self.open(opener, sealed)
+            #expect(opened == packet)
+            guard case .opened(_, UInt64(index)) = result else {
+                Issue.record("packet \(index): \(result)")
+                return
+            }
+        }
+    }
+
+    @Test(arguments: SRTPProfile.allCases)
+    func rtcpIsTheReferencesToo(profile: SRTPProfile) throws {
+        let (key, salt) = Self.material(profile)
+        let outbound = Reference(profile, key: key, salt: salt, isOutbound: true)
+        let inbound = Reference(profile, key: key, salt: salt, isOutbound: false)
+        let sealer = try SRTPSealer(profile: profile, masterKey: key, masterSalt: salt)
+        let opener = try SRTPOpener(profile: profile, masterKey: key, masterSalt: salt, maximumSources: 4)
+        for length in [8, 12, 28, 400] {
+            let packet = hex("81c90001cafebabe") + [UInt8](repeating: 9, count: length - 8)
+            var output = [UInt8](repeating: 0, count: 600)
+            let sealedLength = output.withUnsafeMutableBytes { output in
+                packet.withUnsafeBytes { sealer.sealRTCP($0, into: output.baseAddress!) }
+            }
+            #expect(inbound.unprotect(Array(output.prefix(sealedLength)), isRTCP: true) == packet)
+
+            var sealed = try #require(outbound.protect(packet, isRTCP: true))
+            guard case .opened(length, _) = sealed.withUnsafeMutableBytes({ opener.openRTCP($0) }) else {
+                Issue.record("not opened")
+                return
+            }
+            #expect(Array(sealed.prefix(length)) == packet)
+        }
+    }
+
+    @Test(arguments: SRTPProfile.allCases)
+    func aPacketIsOpenedOnce(profile: SRTPProfile) throws {
+        let (key, salt) = Self.material(profile)
+        let sealer = try SRTPSealer(profile: profile, masterKey: key, masterSalt: salt)
+        let opener = try SRTPOpener(profile: profile, masterKey: key, masterSalt: salt, maximumSources: 2)
+        let sealed = (UInt16(1)...2000).map { Self.seal(sealer, Self.packet(sequence: $0)) }
+        func outcome(_ packet: [UInt8]) throws -> String {
+            switch try Self.open(opener, packet).0 {
+            case .opened: "opened"
+            case .rejected(let rejection): "\(rejection)"
+            }
+        }
+        #expect(try outcome(sealed[0]) == "opened")
+        #expect(try outcome(sealed[0]) == "replay")
+        #expect(try outcome(sealed[1999]) == "opened")
+        #expect(try outcome(sealed[1]) == "replay", "older than the window")
+        #expect(try outcome(sealed[1998]) == "opened", "late, and within the window")
+        #expect(try outcome(sealed[1998]) == "replay")
+
+        var changed = sealed[1990]
+        changed[30] ^= 1
+        #expect(try outcome(changed) == "authentication")
+        changed = sealed[1990]
+        changed[17] ^= 1
+        #expect(try outcome(changed) == "authentication", "the header is authentic too")
+        #expect(try outcome(sealed[1990]) == "opened", "a forgery does not use up its place")
+        #expect(try outcome(Array(sealed[1991].prefix(24))) == "malformed")
+
+        #expect(try outcome(Self.seal(sealer, Self.packet(sequence: 1, ssrc: 2))) == "opened")
+        #expect(try outcome(Self.seal(sealer, Self.packet(sequence: 1, ssrc: 3))) == "tooManySources")
+    }
+
+    /// RFC 3711 §3.3.1: the index nearest to the highest, from every place where 16 bits can go wrong.
+    @Test(
+        arguments: [
+            0, 1, 127, 128, 129, 511, 512, 513, 32767, 32768, 32769, 65407, 65408, 65409, 65534, 65535,
+        ] as [UInt64]
+    )
+    func findsTheIndexNearTheHighest(start: UInt64) {
+        let highest = 5 << 16 | start
+        for distance in [-32767, -129, -1, 0, 1, 513, 32767] as [Int64] {
+            let index = UInt64(Int64(highest) + distance)
+            #expect(SRTPOpener.index(of: UInt16(truncatingIfNeeded: index), near: highest) == index)
+        }
+        #expect(SRTPOpener.index(of: 65535, near: 0) == nil, "before the first cycle")
+    }
+}

@@ -1,0 +1,86 @@
+import Testing
+import Wire
+
+/// Payload descriptors: where pictures begin, and which layer a packet belongs to.
+@Suite struct PayloadTests {
+    @Test func vp8() throws {
+        let key = "90 80 81 23 10 02 00 9d 01 2a"
+        let descriptor = try #require(VP8Descriptor(key))
+        #expect(descriptor.startsKeyframe && descriptor.pictureID == 0x123 && descriptor.hasLongPictureID)
+        #expect(descriptor.length == 4)
+        #expect(!Codec.vp8.startsKeyframe("10 01 00"), "an interframe")
+        #expect(!Codec.vp8.startsKeyframe("00 00 00"), "not the partition's beginning")
+        #expect(!Codec.vp8.startsKeyframe("11 00 00"), "another partition")
+        let layered = try #require(VP8Descriptor("90 f0 05 07 b3 01"))
+        #expect(layered.pictureID == 5 && !layered.hasLongPictureID && layered.temporalLevelZeroIndex == 7)
+        #expect(layered.temporalLayer == 2 && layered.isLayerSync && layered.keyIndex == 0x13)
+    }
+
+    @Test func vp9() throws {
+        // I, L, B and V; not P: a keyframe's first packet, 640x360 in its structure.
+        let key = "aa 92 34 00 00 10 0280 0168 ff"
+        let descriptor = try #require(VP9Descriptor(key))
+        #expect(descriptor.startsKeyframe && descriptor.pictureID == 0x1234)
+        #expect(descriptor.resolution?.width == 640 && descriptor.resolution?.height == 360)
+        #expect(descriptor.spatialLayerCount == 1 && descriptor.length == 10)
+        #expect(!Codec.vp9.startsKeyframe("ca 92 34 ff"), "predicted")
+        // The second spatial layer of a key picture is no place to begin.
+        #expect(!Codec.vp9.startsKeyframe("a8 92 34 03 00 ff"))
+    }
+
+    @Test func h264() {
+        #expect(Codec.h264.startsKeyframe("67 42 e0 1f"), "a parameter set")
+        #expect(Codec.h264.startsKeyframe("65 88"), "an IDR slice")
+        #expect(Codec.h264.startsKeyframe("78 0002 6742 0002 68ce"), "STAP-A with parameter sets")
+        #expect(Codec.h264.startsKeyframe("7c 85 88"), "FU-A that begins an IDR slice")
+        #expect(!Codec.h264.startsKeyframe("7c 05 88"), "FU-A that continues one")
+        #expect(!Codec.h264.startsKeyframe("61 88"), "a P slice")
+        #expect(!Codec.h264.startsKeyframe("78 00ff 6742"), "a unit beyond the end")
+    }
+
+    @Test func h265() {
+        #expect(Codec.h265.startsKeyframe("4001 0c01"), "a video parameter set")
+        #expect(Codec.h265.startsKeyframe("2601 af"), "an IDR picture")
+        #expect(Codec.h265.startsKeyframe("6001 0003 400101 0003 420101"), "aggregated")
+        #expect(Codec.h265.startsKeyframe("6201 93 af"), "a fragment that begins one")
+        #expect(!Codec.h265.startsKeyframe("6201 13 af"), "a fragment that continues one")
+        #expect(!Codec.h265.startsKeyframe("0201 d0"), "a trailing picture")
+    }
+
+    @Test func av1() {
+        #expect(Codec.av1.startsKeyframe("18 0a 0b"), "N is set")
+        #expect(Codec.av1.startsKeyframe("10 08 00"), "a sequence header, W is 1")
+        #expect(Codec.av1.startsKeyframe("20 02 0800 32"), "a sequence header behind its length")
+        #expect(!Codec.av1.startsKeyframe("10 30 00"), "a frame")
+        #expect(!Codec.av1.startsKeyframe("90 08 00"), "a continued element")
+        #expect(!Codec.av1.startsKeyframe("00 ffffffffffffffffff"), "a length without an end")
+    }
+
+    @Test func dependencyDescriptor() throws {
+        // Start and end of frame, template 0, frame 1, with a structure of two temporal layers.
+        //                      c0 0001 | flags 10000 | offset 000000 | targets 00001 | layers 01 11 …
+        let key = "c0 0001 80 01 70"
+        let descriptor = try #require(DependencyDescriptor(key))
+        #expect(descriptor.startsKeyframe && descriptor.frameNumber == 1)
+        let structure = try #require(descriptor.structure)
+        #expect(structure.decodeTargetCount == 2)
+        #expect(structure.layers.map(\.temporal) == [0, 1])
+        let next = try #require(DependencyDescriptor("c1 0002"))
+        #expect(!next.startsKeyframe)
+        #expect(next.layer(known: structure)?.temporal == 1)
+        #expect(DependencyDescriptor("c0 00") == nil)
+        #expect(DependencyDescriptor("c0 0001 80") == nil)
+    }
+
+    @Test func opus() throws {
+        let packet = try #require(OpusPacket("78"))
+        #expect((packet.frameSamples, packet.frameCount, packet.isStereo) == (960, 1, false))
+        #expect(OpusPacket("7f ff") == nil, "longer than 120 ms")
+        #expect(Codec.opus.startsKeyframe("78"))
+    }
+
+    @Test(arguments: Codec.allCases.filter { $0 != .opus })
+    func anEmptyPayloadStartsNothing(codec: Codec) {
+        #expect(!codec.startsKeyframe(""))
+    }
+}
