@@ -136,9 +136,10 @@ final class Worker {
             return
         }
         let wait = deadline > now ? deadline.nanoseconds - now.nanoseconds : 0
-        // libuv counts milliseconds from its own idea of now, which stood still while the turn ran.
+        // libuv counts milliseconds from its own idea of now, which stood still while the turn ran. It runs timers that are
+        // due before it looks at sockets again, so one that is due at once could keep it from them for ever: at least 1 ms.
         uv_update_time(loop)
-        uv_timer_start(timer, onTimer, (wait + 999_999) / 1_000_000, 0)
+        uv_timer_start(timer, onTimer, max(1, (wait + 999_999) / 1_000_000), 0)
     }
 
     fileprivate func timerFired() {

@@ -2,14 +2,20 @@
 
 window.peers = {};
 
-async function post(url, connection) {
+/** Sends media through relays: `ports` maps the server's ports to theirs. */
+function throughRelays(answer, ports) {
+  return answer.replace(/(a=candidate:\S+ 1 udp \d+ \S+ )(\d+)( typ)/g, (_, head, port, tail) =>
+    head + (ports?.[port] ?? port) + tail);
+}
+
+async function post(url, connection, ports) {
   await connection.setLocalDescription();
   const response = await fetch(url, {
     method: "POST", headers: { "Content-Type": "application/sdp" }, body: connection.localDescription.sdp,
   });
   const text = await response.text();
   if (response.status !== 201) throw new Error(`${response.status} ${text}`);
-  await connection.setRemoteDescription({ type: "answer", sdp: text });
+  await connection.setRemoteDescription({ type: "answer", sdp: throughRelays(text, ports) });
   return { location: response.headers.get("Location"), whep: response.headers.get("WHEP"), answer: text };
 }
 
@@ -32,7 +38,7 @@ function noise(width, height) {
   return canvas.captureStream(30);
 }
 
-async function publish(name, { url, codec, width = 640, height = 360, frameRate = 30, audio = true, useNoise = false }) {
+async function publish(name, { url, codec, width = 640, height = 360, frameRate = 30, audio = true, useNoise = false, ports }) {
   const connection = new RTCPeerConnection();
   const media = await navigator.mediaDevices.getUserMedia({
     video: useNoise ? false : { width, height, frameRate }, audio,
@@ -47,11 +53,11 @@ async function publish(name, { url, codec, width = 640, height = 360, frameRate 
     }
   }
   window.peers[name] = { connection, media };
-  Object.assign(window.peers[name], await post(url, connection));
+  Object.assign(window.peers[name], await post(url, connection, ports));
   return { whep: window.peers[name].whep, answer: window.peers[name].answer };
 }
 
-async function watch(name, { url, kinds = ["video", "audio"] }) {
+async function watch(name, { url, kinds = ["video", "audio"], ports }) {
   const connection = new RTCPeerConnection();
   const startedAt = performance.now();
   const peer = (window.peers[name] = { connection, firstFrameMs: null, frameTimes: [] });
@@ -73,7 +79,7 @@ async function watch(name, { url, kinds = ["video", "audio"] }) {
     video.play().catch(() => {});
   });
   peer.video = video;
-  Object.assign(peer, await post(url, connection));
+  Object.assign(peer, await post(url, connection, ports));
 }
 
 /** Figures of one peer: RTP streams by direction and kind, the connection's state, and the viewer's first frame. */

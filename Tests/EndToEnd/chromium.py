@@ -1,5 +1,6 @@
 """Debian's Chromium, headless, with a fake camera and microphone, driven by Playwright."""
 
+import asyncio
 import contextlib
 import pathlib
 import shutil
@@ -34,3 +35,16 @@ async def peers_page(browser, server):
 
 async def figures(page, name):
     return await page.evaluate("figures", name)
+
+
+async def until(check, seconds, what):
+    """Waits until the coroutine function `check` returns something true."""
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                result = await check()
+                if result:
+                    return result
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise AssertionError(f"after {seconds} s still not: {what}") from None

@@ -4,23 +4,10 @@ import asyncio
 
 import pytest
 
-from chromium import chromium, figures, peers_page
+from chromium import chromium, figures, peers_page, until
 
 VIEWERS = 5
 MEASURED_SECONDS = 6
-
-
-async def until(check, seconds, what):
-    """Waits until the coroutine function `check` returns something true."""
-    try:
-        async with asyncio.timeout(seconds):
-            while True:
-                result = await check()
-                if result:
-                    return result
-                await asyncio.sleep(0.1)
-    except TimeoutError:
-        raise AssertionError(f"after {seconds} s still not: {what}") from None
 
 
 @pytest.mark.asyncio

@@ -115,11 +115,13 @@ extension Engine {
                 now: now
             )
         }
-        if encoding.nacks.received(sequence, now: now), source.isRetransmission {
-            track.packetsRecovered += 1
-            counters.packetsRecovered += 1
+        if incoming.parameters.feedback.contains(.nack) {
+            if encoding.nacks.received(sequence, now: now), source.isRetransmission {
+                track.packetsRecovered += 1
+                counters.packetsRecovered += 1
+            }
+            if encoding.nacks.deadline != .distantFuture { noteDeadline(of: peer) }
         }
-        if encoding.nacks.deadline != .distantFuture { noteDeadline(of: peer) }
 
         record.sequence = sequence
         record.receivedAt = now

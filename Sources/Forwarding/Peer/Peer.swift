@@ -81,7 +81,7 @@ final class Peer {
             if let due = transportFeedback?.deadline(interval: feedbackInterval) { earliest = min(earliest, due) }
             for track in incoming.tracks {
                 guard let encoding = track.track.encoding else { continue }
-                earliest = min(earliest, encoding.nacks.deadline)
+                if track.parameters.feedback.contains(.nack) { earliest = min(earliest, encoding.nacks.deadline) }
                 if let due = encoding.keyframeRequests.deadline { earliest = min(earliest, due) }
             }
         }

@@ -1,0 +1,154 @@
+"""The pages themselves, as a person uses them."""
+
+import asyncio
+import pathlib
+import signal
+
+import pytest
+
+from chromium import chromium, until
+
+OUTPUT = pathlib.Path(__file__).parent / "output"
+
+
+async def state(page):
+    return await page.get_attribute("#state", "data-state")
+
+
+async def is_state(page, wanted, seconds=15):
+    async def reached():
+        return await state(page) == wanted
+    await until(reached, seconds, f"the page says {wanted}")
+
+
+async def moves(page, selector="#video"):
+    """Whether the video's picture advances."""
+    before = await page.eval_on_selector(selector, "v => v.getVideoPlaybackQuality().totalVideoFrames")
+    await asyncio.sleep(0.7)
+    after = await page.eval_on_selector(selector, "v => v.getVideoPlaybackQuality().totalVideoFrames")
+    return after > before + 3
+
+
+async def publish(browser, server, stream, codec=""):
+    page = await browser.new_page()
+    await page.goto(f"{server.url}/publish#{stream}")
+    if codec:
+        await page.select_option("#codec", codec)
+    await page.select_option("#size", "640x360")
+    await page.click("#start")
+    await is_state(page, "live")
+    return page
+
+
+async def watch(browser, server, stream):
+    page = await browser.new_page()
+    await page.goto(f"{server.url}/watch#{stream}")
+    await is_state(page, "live")
+
+    async def plays():
+        return await moves(page)
+    await until(plays, 10, "the picture moves")
+    return page
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("codec", ["VP8", "VP9", "H264", "AV1"])
+async def test_publish_and_watch_by_the_pages(server, codec):
+    async with chromium() as sender, chromium() as receiver:
+        publisher = await publish(sender, server, f"page-{codec}", codec)
+        assert await publisher.input_value("#viewer-address") == f"{server.url}/watch#page-{codec}"
+        viewers = [await watch(receiver, server, f"page-{codec}") for _ in range(5 if codec == "VP8" else 1)]
+        for viewer in viewers:
+            size = await viewer.eval_on_selector("#video", "v => [v.videoWidth, v.videoHeight]")
+            assert size == [640, 360]
+            assert "can see and record" in await viewer.inner_text("#privacy")
+
+        async def has_figures():
+            return "bit/s" in await publisher.inner_text("#bitrate") and "640" in await publisher.inner_text("#resolution")
+        await until(has_figures, 5, "live figures")
+        if codec == "VP8":
+            OUTPUT.mkdir(exist_ok=True)
+            await publisher.screenshot(path=OUTPUT / "publish.png", full_page=True)
+            await viewers[0].screenshot(path=OUTPUT / "watch.png", full_page=True)
+        await publisher.click("#stop")
+        await is_state(publisher, "idle")
+
+
+@pytest.mark.asyncio
+async def test_viewers_wait_for_the_publisher_and_come_back_to_it(server):
+    async with chromium() as sender, chromium() as receiver:
+        page = await receiver.new_page()
+        await page.goto(f"{server.url}/watch#early")
+        await is_state(page, "waiting")
+        publisher = await publish(sender, server, "early")
+        await is_state(page, "live", 5)
+        # A reload publishes again, before anybody has missed the old session.
+        await publisher.reload()
+        await publisher.click("#start")
+        await is_state(publisher, "live")
+
+        async def plays():
+            return await moves(page)
+        await until(plays, 5, "the picture moves again")
+        assert await state(page) == "live"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+async def test_pages_recover_when_the_server_is_started_again(own_server, how):
+    server = own_server
+    async with chromium() as sender, chromium() as receiver:
+        publisher = await publish(sender, server, "restart")
+        viewer = await watch(receiver, server, "restart")
+        server.stop(how)
+        await asyncio.sleep(1)
+        server.start()
+
+        async def recovered():
+            return await state(publisher) == "live" and await state(viewer) == "live" and await moves(viewer)
+        await until(recovered, 40, "both pages are live again and the picture moves")
+
+
+@pytest.mark.asyncio
+async def test_a_denied_camera_is_explained(server):
+    async with chromium("--deny-permission-prompts", fake_devices=False) as browser:
+        page = await browser.new_page()
+        await page.goto(f"{server.url}/publish#denied")
+        await page.click("#start")
+        await is_state(page, "failed")
+        assert await page.is_visible("#error")
+        text = await page.inner_text("#error")
+        assert "camera" in text and "press Start" in text
+        assert await page.is_enabled("#start")
+
+
+@pytest.mark.asyncio
+async def test_mute_and_camera_off(server):
+    async with chromium() as sender:
+        page = await publish(sender, server, "toggles")
+        await page.focus("#mute")
+        await page.keyboard.press("Space")
+        assert await page.get_attribute("#mute", "aria-pressed") == "true"
+        await page.click("#hide")
+        assert await page.get_attribute("#hide", "aria-pressed") == "true"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("path", ["", "publish", "watch"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+async def test_pages_fit_and_say_what_the_server_can_see(server, path, scheme, width):
+    async with chromium(fake_devices=False) as browser:
+        page = await browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        problems = []
+        page.on("console", lambda message: message.type in ("error", "warning") and problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        await page.goto(f"{server.url}/{path}")
+        banner = page.locator("#privacy")
+        assert await banner.is_visible()
+        box = await banner.bounding_box()
+        assert box["y"] + box["height"] <= 800, "the banner is on the first screen"
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        OUTPUT.mkdir(exist_ok=True)
+        await page.screenshot(path=OUTPUT / f"{path or 'index'}-{scheme}-{width}.png", full_page=True)
+        assert problems == []

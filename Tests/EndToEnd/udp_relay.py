@@ -1,0 +1,83 @@
+"""User-space relays between the peers and the server: networks that lose packets or change addresses."""
+
+import asyncio
+import random
+
+
+class Relay:
+    """Stands in front of one of the server's media ports. Each client gets a socket of its own towards the server.
+
+    `loss` is the part of datagrams that is lost, each way. `change_addresses` gives each client another source port, as a
+    NAT does that has forgotten it.
+    """
+
+    def __init__(self, server_port, loss=0.0, seed=1):
+        self.server = ("127.0.0.1", server_port)
+        self.loss = loss
+        self.random = random.Random(seed)
+        self.upstreams = {}
+        self.lost = 0
+        self.forwarded = 0
+
+    async def __aenter__(self):
+        loop = asyncio.get_running_loop()
+        self.transport, _ = await loop.create_datagram_endpoint(lambda: _Side(self.from_client), ("127.0.0.1", 0))
+        self.port = self.transport.get_extra_info("sockname")[1]
+        return self
+
+    async def __aexit__(self, *_):
+        self.transport.close()
+        for upstream in self.upstreams.values():
+            if upstream.transport:
+                upstream.transport.close()
+
+    def drops(self):
+        if self.random.random() < self.loss:
+            self.lost += 1
+            return True
+        self.forwarded += 1
+        return False
+
+    def from_client(self, data, address):
+        if self.drops():
+            return
+        upstream = self.upstreams.get(address)
+        if upstream is None:
+            upstream = self.upstreams[address] = _Upstream(self, address)
+        upstream.send(data)
+
+    def change_addresses(self):
+        """From now on the server sees every client from another port."""
+        for upstream in self.upstreams.values():
+            if upstream.transport:
+                upstream.transport.close()
+        self.upstreams = {}
+
+
+class _Side(asyncio.DatagramProtocol):
+    def __init__(self, receive):
+        self.datagram_received = receive
+
+
+class _Upstream:
+    """One client's socket towards the server."""
+
+    def __init__(self, relay, client):
+        self.relay, self.client, self.transport, self.waiting = relay, client, None, []
+        asyncio.ensure_future(self.open())
+
+    async def open(self):
+        loop = asyncio.get_running_loop()
+        self.transport, _ = await loop.create_datagram_endpoint(lambda: _Side(self.from_server), ("127.0.0.1", 0))
+        for data in self.waiting:
+            self.transport.sendto(data, self.relay.server)
+
+    def send(self, data):
+        if self.transport is None:
+            self.waiting.append(data)
+        else:
+            self.transport.sendto(data, self.relay.server)
+
+    def from_server(self, data, _):
+        if not self.relay.drops():
+            self.relay.transport.sendto(data, self.client)
