@@ -8,11 +8,11 @@ function throughRelays(answer, ports) {
     head + (ports?.[port] ?? port) + tail);
 }
 
-async function post(url, connection, ports) {
+async function post(url, connection, ports, token) {
   await connection.setLocalDescription();
-  const response = await fetch(url, {
-    method: "POST", headers: { "Content-Type": "application/sdp" }, body: connection.localDescription.sdp,
-  });
+  const headers = { "Content-Type": "application/sdp" };
+  if (token) headers.Authorization = `Bearer ${token}`;
+  const response = await fetch(url, { method: "POST", headers, body: connection.localDescription.sdp });
   const text = await response.text();
   if (response.status !== 201) throw new Error(`${response.status} ${text}`);
   await connection.setRemoteDescription({ type: "answer", sdp: throughRelays(text, ports) });
@@ -38,7 +38,7 @@ function noise(width, height) {
   return canvas.captureStream(30);
 }
 
-async function publish(name, { url, codec, width = 640, height = 360, frameRate = 30, audio = true, useNoise = false, ports }) {
+async function publish(name, { url, codec, width = 640, height = 360, frameRate = 30, audio = true, useNoise = false, ports, token }) {
   const connection = new RTCPeerConnection();
   const media = await navigator.mediaDevices.getUserMedia({
     video: useNoise ? false : { width, height, frameRate }, audio,
@@ -53,11 +53,11 @@ async function publish(name, { url, codec, width = 640, height = 360, frameRate 
     }
   }
   window.peers[name] = { connection, media };
-  Object.assign(window.peers[name], await post(url, connection, ports));
+  Object.assign(window.peers[name], await post(url, connection, ports, token));
   return { whep: window.peers[name].whep, answer: window.peers[name].answer };
 }
 
-async function watch(name, { url, kinds = ["video", "audio"], ports }) {
+async function watch(name, { url, kinds = ["video", "audio"], ports, token }) {
   const connection = new RTCPeerConnection();
   const startedAt = performance.now();
   const peer = (window.peers[name] = { connection, firstFrameMs: null, frameTimes: [] });
@@ -79,7 +79,7 @@ async function watch(name, { url, kinds = ["video", "audio"], ports }) {
     video.play().catch(() => {});
   });
   peer.video = video;
-  Object.assign(peer, await post(url, connection, ports));
+  Object.assign(peer, await post(url, connection, ports, token));
 }
 
 /** Figures of one peer: RTP streams by direction and kind, the connection's state, and the viewer's first frame. */

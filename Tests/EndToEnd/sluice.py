@@ -35,6 +35,17 @@ def free_udp_ports(count):
     raise RuntimeError("no free UDP ports")
 
 
+def own_address():
+    """An IPv4 address of this machine that is not loopback; None when it has none. Nothing is sent to find it out."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.254", 9))
+            address = probe.getsockname()[0]
+        except OSError:
+            return None
+    return None if address.startswith("127.") else address
+
+
 class Server:
     """`sluice serve` as a child process. Use it in a `with` statement."""
 

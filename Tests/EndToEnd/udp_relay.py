@@ -17,6 +17,8 @@ class Relay:
         self.random = random.Random(seed)
         self.upstreams = {}
         self.lost = 0
+        # RTP packets lost, by direction; RTCP and the rest are not among them.
+        self.lost_rtp = {"up": 0, "down": 0}
         self.forwarded = 0
 
     async def __aenter__(self):
@@ -31,15 +33,17 @@ class Relay:
             if upstream.transport:
                 upstream.transport.close()
 
-    def drops(self):
+    def drops(self, data, direction):
         if self.random.random() < self.loss:
             self.lost += 1
+            if len(data) > 1 and 128 <= data[0] <= 191 and not 192 <= data[1] <= 223:
+                self.lost_rtp[direction] += 1
             return True
         self.forwarded += 1
         return False
 
     def from_client(self, data, address):
-        if self.drops():
+        if self.drops(data, "up"):
             return
         upstream = self.upstreams.get(address)
         if upstream is None:
@@ -79,5 +83,5 @@ class _Upstream:
             self.transport.sendto(data, self.relay.server)
 
     def from_server(self, data, _):
-        if not self.relay.drops():
+        if not self.relay.drops(data, "down"):
             self.relay.transport.sendto(data, self.client)
