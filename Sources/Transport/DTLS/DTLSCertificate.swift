@@ -43,13 +43,14 @@ public final class DTLSCertificate: @unchecked Sendable {
     private static func fill(_ certificate: OpaquePointer, key: OpaquePointer) -> Bool {
         var random = SecureRandom()
         let serial = Int(truncatingIfNeeded: random.next() >> 2)
+        let commonName = Array("sluice".utf8)
         guard X509_set_version(certificate, 2) == 1,
             ASN1_INTEGER_set(X509_get_serialNumber(certificate), serial) == 1,
             X509_gmtime_adj(X509_getm_notBefore(certificate), -24 * 3600) != nil,
             X509_gmtime_adj(X509_getm_notAfter(certificate), lifetimeSeconds) != nil,
             X509_set_pubkey(certificate, key) == 1,
             let name = X509_get_subject_name(certificate),
-            X509_NAME_add_entry_by_txt(name, "CN", 0x1001, Array("sluice".utf8), -1, -1, 0) == 1,
+            X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, commonName, Int32(commonName.count), -1, 0) == 1,
             X509_set_issuer_name(certificate, name) == 1
         else { return false }
         return X509_sign(certificate, key, EVP_sha256()) > 0

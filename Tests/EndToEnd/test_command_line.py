@@ -1,0 +1,80 @@
+"""The command line: what it prints, and how it ends."""
+
+import asyncio
+import pathlib
+import signal
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+
+import pytest
+
+from aiortc_peers import Publisher
+from sluice import PROGRAM, ROOT, Server, wait_for
+
+
+def run(*arguments, environment=None):
+    return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=60, env=environment or {})
+
+
+def test_version():
+    result = run("version")
+    assert result.returncode == 0 and result.stdout.startswith("sluice ")
+
+
+@pytest.mark.parametrize("arguments", [["serve", "--nonsense"], ["nonsense"], ["check-config"], ["serve", "--config"]])
+def test_wrong_arguments_end_with_64(arguments):
+    result = run(*arguments)
+    assert result.returncode == 64 and result.stderr
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "Configs").iterdir()), ids=lambda file: file.name)
+def test_the_examples_are_good(file):
+    assert run("check-config", str(file)).returncode == 0
+
+
+def test_a_bad_configuration_is_explained_a_line_a_problem(tmp_path):
+    file = tmp_path / "bad.yaml"
+    file.write_text("media: { port: 80, listen: nowhere }\nlimits: { peers: -1 }\ntypo: 1\n")
+    result = run("check-config", str(file))
+    lines = result.stderr.strip().splitlines()
+    assert result.returncode == 1
+    assert [line.split(":")[0] for line in lines] == ["limits.peers", "media.listen", "media.port", "typo"]
+    assert all("found" in line and "expected" in line for line in lines)
+    result = run("serve", "--config", str(file))
+    assert result.returncode == 1 and "media.port" in result.stderr
+    assert run("check-config", str(tmp_path / "absent.yaml")).returncode == 1
+
+
+def test_listening_to_others_says_how_to_set_the_mode():
+    result = run("serve", "--http-listen", "0.0.0.0:0")
+    assert result.returncode == 1
+    assert "auth.mode" in result.stderr and "SLUICE_AUTH_MODE" in result.stderr
+
+
+def test_a_port_that_is_taken_is_named(server):
+    result = run("serve", "--http-listen", f"127.0.0.1:{server.http_port}", "--media-port", "0")
+    assert result.returncode == 1 and "http.listen" in result.stderr, result.stderr
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        result = run("serve", "--http-listen", "127.0.0.1:0", "--media-port", str(port), "--workers", "1")
+        assert result.returncode == 1 and "media.port" in result.stderr and str(port) in result.stderr
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_drains_and_ends_with_0(how):
+    with Server() as server:
+        publisher = Publisher(server, "stopping")
+        await publisher.negotiate()
+        await publisher.connected()
+        assert urllib.request.urlopen(f"{server.url}/readyz").status == 200
+        status = await asyncio.to_thread(server.stop, how)
+        assert status == 0
+        # The peer is told by DTLS, it need not find out.
+        async with asyncio.timeout(5):
+            while publisher.connection.connectionState == "connected":
+                await asyncio.sleep(0.05)
+        await publisher.close(hang_up=False)
