@@ -76,10 +76,24 @@ let package = Package(
             swiftSettings: strict
         ),
 
+        .executableTarget(
+            name: "ForwardingBenchmark",
+            dependencies: ["Commands", "Forwarding", "Simulation", "Transport", "Wire"],
+            path: "Benchmarks/ForwardingBenchmark",
+            swiftSettings: strict
+        ),
+
         tests("WireTests", ["Wire"]),
         tests("NegotiationTests", ["Commands", "Negotiation", "Wire"]),
         tests("TransportTests", ["CLibsrtp", "COpenSSL", "Transport", "Wire"]),
-        tests("ForwardingTests", ["Commands", "Forwarding", "Transport", "Wire"]),
+        // Engines and clients on a virtual clock, for tests and benchmarks.
+        .target(
+            name: "Simulation",
+            dependencies: ["Commands", "Forwarding", "Transport", "Wire"],
+            path: "Tests/Simulation",
+            swiftSettings: strict
+        ),
+        tests("ForwardingTests", ["Commands", "Forwarding", "Simulation", "Transport", "Wire"]),
         tests("WorkerTests", ["Commands", "Forwarding", "Transport", "Wire", "Worker"]),
         tests(
             "ControlTests",

@@ -1,5 +1,6 @@
 import Commands
 import Forwarding
+import Simulation
 import Testing
 import Transport
 import Wire

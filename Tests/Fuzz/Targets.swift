@@ -118,5 +118,7 @@ private func read(_ reports: RTCPPacket.ReportBlockList, _ span: RawSpan) {
     _ = SSRCGroup(text)
     _ = RestrictionIdentifier(text)
     _ = Simulcast(text)
-    if let fingerprint = CertificateFingerprint(text) { precondition(CertificateFingerprint(fingerprint.text) == fingerprint) }
+    if let fingerprint = CertificateFingerprint(text) {
+        precondition(CertificateFingerprint(fingerprint.text) == fingerprint)
+    }
 }

@@ -161,8 +161,9 @@ extension Engine {
 
     /// RFC 3550 §6.4.2, and REMB for publishers that have nothing better.
     private func sendReceiverReport(to peer: Peer, now: Instant) {
-        var blocks: [RTCPPacket.ReportBlock] = []
-        var ceilings: [(ssrc: UInt32, bitsPerSecond: UInt64)] = []
+        reportBlocks.removeAll(keepingCapacity: true)
+        ceilingSources.removeAll(keepingCapacity: true)
+        var lowestCeiling = UInt64.max
         for index in peer.incoming.tracks.indices {
             let incoming = peer.incoming.tracks[index]
             guard let encoding = incoming.track.encoding, peer.incoming.source(encoding.ssrc)?.track == index else {
@@ -170,7 +171,7 @@ extension Engine {
             }
             let fractionLost = encoding.statistics.takeFractionLost()
             let lastReport = incoming.lastSenderReport
-            blocks.append(
+            reportBlocks.append(
                 RTCPPacket.ReportBlock(
                     ssrc: encoding.ssrc,
                     fractionLost: fractionLost,
@@ -189,18 +190,19 @@ extension Engine {
                     fractionLost: Double(fractionLost) / 256,
                     receivedBitsPerSecond: encoding.statistics.bitsPerSecond
                 )
-                ceilings.append((encoding.ssrc, ceiling))
+                ceilingSources.append(encoding.ssrc)
+                lowestCeiling = min(lowestCeiling, ceiling)
             }
         }
-        guard !blocks.isEmpty else { return }
+        guard !reportBlocks.isEmpty else { return }
         rtcpBuffer.removeAll(keepingCapacity: true)
-        RTCPWriter.receiverReport(sender: Self.reportingSSRC, blocks: blocks, to: &rtcpBuffer)
+        RTCPWriter.receiverReport(sender: Self.reportingSSRC, blocks: reportBlocks, to: &rtcpBuffer)
         RTCPWriter.sourceDescription(ssrc: Self.reportingSSRC, cname: "sluice", to: &rtcpBuffer)
-        if let lowest = ceilings.map(\.bitsPerSecond).min() {
+        if !ceilingSources.isEmpty {
             RTCPWriter.receiverEstimatedMaximumBitrate(
                 sender: Self.reportingSSRC,
-                bitsPerSecond: lowest,
-                media: ceilings.map(\.ssrc),
+                bitsPerSecond: lowestCeiling,
+                media: ceilingSources,
                 to: &rtcpBuffer
             )
         }

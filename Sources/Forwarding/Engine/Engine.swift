@@ -43,6 +43,8 @@ public final class Engine {
     var replyBuffer: [UInt8] = []
     var rtcpBuffer: [UInt8] = []
     var sequenceNumbers: [UInt16] = []
+    var reportBlocks: [RTCPPacket.ReportBlock] = []
+    var ceilingSources: [UInt32] = []
 
     /// - Parameters:
     ///   - index: This worker's position.

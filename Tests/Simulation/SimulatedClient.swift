@@ -1,0 +1,165 @@
+package import Transport
+package import Wire
+
+/// The client role of our own transport: what a load generator is made of.
+package final class SimulatedClient {
+    package let address: SocketAddress
+    package let worker: Int
+    package let credentials = ICECredentials(usernameFragment: "client", password: "clientPassword1234567890")
+    package let fingerprint: CertificateFingerprint
+    package var inbox: [[UInt8]] = []
+    private var outbox: [[UInt8]] = []
+    private var ice: ICEClient
+    private let dtls: DTLSEndpoint
+    private var hasStarted = false
+    private var sealer: SRTPSealer?
+    private var opener: SRTPOpener?
+    /// RTP packets as they came, decrypted.
+    package private(set) var received: [[UInt8]] = []
+    /// RTCP compounds as they came, decrypted.
+    package private(set) var control: [[UInt8]] = []
+    private var buffer: [UInt8] = []
+
+    package var isConnected: Bool { sealer != nil }
+
+    package init(
+        address: SocketAddress,
+        worker: Int,
+        server: ICECredentials,
+        serverFingerprint: CertificateFingerprint,
+        now: Instant
+    ) throws {
+        self.address = address
+        self.worker = worker
+        let certificate = try DTLSCertificate()
+        fingerprint = certificate.fingerprint
+        ice = ICEClient(local: credentials, remote: server, now: now)
+        dtls = try DTLSEndpoint(
+            context: DTLSContext(certificate: certificate),
+            role: .active,
+            remoteFingerprints: [serverFingerprint],
+            datagramBytes: 1200,
+            retransmission: .milliseconds(50),
+            handshakeTimeout: .seconds(30),
+            now: now
+        )
+    }
+
+    package func takeOutbox() -> [[UInt8]] {
+        defer { outbox = [] }
+        return outbox
+    }
+
+    package func advance(now: Instant) {
+        if ice.nextRequest(now: now, into: &buffer) { outbox.append(buffer) }
+        if ice.isConnected, !hasStarted {
+            hasStarted = true
+            dtls.start(now: now)
+        }
+        while dtls.nextDatagram(into: &buffer) { outbox.append(buffer) }
+    }
+
+    package func takeInbox(now: Instant) {
+        for datagram in inbox { receive(datagram, now: now) }
+        inbox = []
+    }
+
+    private func receive(_ datagram: [UInt8], now: Instant) {
+        guard let first = datagram.first else { return }
+        switch DatagramKind(firstByte: first) {
+        case .stun: _ = ice.receive(datagram.span.bytes, now: now)
+        case .dtls:
+            _ = datagram.withUnsafeBytes { dtls.receive($0, now: now) }
+            if case .established(let keys) = dtls.state, sealer == nil {
+                sealer = try? SRTPSealer(profile: keys.profile, masterKey: keys.localKey, masterSalt: keys.localSalt)
+                opener = try? SRTPOpener(
+                    profile: keys.profile,
+                    masterKey: keys.remoteKey,
+                    masterSalt: keys.remoteSalt,
+                    maximumSources: 8
+                )
+            }
+        case .srtp:
+            guard let opener else { return }
+            var bytes = datagram
+            if RTCP.isRTCP(secondByte: bytes[1]) {
+                if case .opened(let length, _) = bytes.withUnsafeMutableBytes({ opener.openRTCP($0) }) {
+                    control.append(Array(bytes.prefix(length)))
+                }
+            } else if let header = try? RTPHeader(parsing: bytes.span.bytes),
+                case .opened(let length, _) = bytes.withUnsafeMutableBytes({ opener.open($0, header: header) })
+            {
+                received.append(Array(bytes.prefix(length)))
+            }
+        case .unknown: break
+        }
+    }
+
+    // MARK: Media
+
+    /// Sends one RTP packet with a header of 12 bytes.
+    package func send(
+        sequence: UInt64,
+        timestamp: UInt32,
+        ssrc: UInt32,
+        payloadType: UInt8 = 96,
+        marker: Bool = false,
+        payload: [UInt8]
+    ) {
+        guard let sealer else { return }
+        var header: [UInt8] = [0x80, payloadType | (marker ? 0x80 : 0)]
+        header += withUnsafeBytes(of: UInt16(truncatingIfNeeded: sequence).bigEndian) { Array($0) }
+        header += withUnsafeBytes(of: timestamp.bigEndian) { Array($0) }
+        header += withUnsafeBytes(of: ssrc.bigEndian) { Array($0) }
+        var output = [UInt8](repeating: 0, count: header.count + payload.count + 32)
+        let length = output.withUnsafeMutableBytes { output in
+            header.withUnsafeBytes { header in
+                payload.withUnsafeBytes { payload in
+                    guard let base = output.baseAddress else { return 0 }
+                    return sealer.seal(
+                        header: header,
+                        payload: payload,
+                        rolloverCounter: UInt32(truncatingIfNeeded: sequence >> 16),
+                        into: base
+                    )
+                }
+            }
+        }
+        outbox.append(Array(output.prefix(length)))
+    }
+
+    /// Sends an RTCP compound packet.
+    package func send(control packet: [UInt8]) {
+        guard let sealer else { return }
+        var output = [UInt8](repeating: 0, count: packet.count + 32)
+        let length = output.withUnsafeMutableBytes { output in
+            packet.withUnsafeBytes { packet in output.baseAddress.map { sealer.sealRTCP(packet, into: $0) } ?? 0 }
+        }
+        outbox.append(Array(output.prefix(length)))
+    }
+
+    package func hangUp() {
+        dtls.close()
+        while dtls.nextDatagram(into: &buffer) { outbox.append(buffer) }
+    }
+
+    /// All RTCP packets of one kind that came, read by `select`.
+    package func controlPackets<Value>(_ select: (RTCPPacket, RawSpan) -> Value?) -> [Value] {
+        var values: [Value] = []
+        for compound in control {
+            var reader = RTCPReader()
+            while let packet = try? reader.next(in: compound.span.bytes) {
+                if let value = select(packet, compound.span.bytes) { values.append(value) }
+            }
+        }
+        return values
+    }
+
+    package func headers() -> [RTPHeader] { received.compactMap { try? RTPHeader(parsing: $0.span.bytes) } }
+
+    package func payloads() -> [[UInt8]] {
+        received.compactMap { packet in
+            (try? RTPHeader(parsing: packet.span.bytes)).map { Array(packet[$0.payloadOffset...]) }
+        }
+    }
+}

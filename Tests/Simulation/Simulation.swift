@@ -1,0 +1,171 @@
+package import Commands
+package import Forwarding
+package import Transport
+package import Wire
+
+/// An engine, its clients, a virtual clock and a network with a seed: everything that a worker has, without a worker.
+package final class Simulation: EngineOutput {
+    /// SplitMix64.
+    package struct Random: RandomNumberGenerator {
+        var state: UInt64
+
+        package init(state: UInt64) { self.state = state }
+
+        package mutating func next() -> UInt64 {
+            state &+= 0x9E37_79B9_7F4A_7C15
+            var value = state
+            value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
+            value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
+            return value ^ value >> 31
+        }
+    }
+
+    package private(set) var engines: [Engine] = []
+    package private(set) var events: [Event] = []
+    package var now = Instant(nanoseconds: 1_000_000_000)
+    /// Part of the datagrams that are lost, each way.
+    package var loss = 0.0
+    private var random: Random
+    private var clients: [SocketAddress: SimulatedClient] = [:]
+    private var nextPort: UInt16 = 10_000
+    package let certificate: DTLSCertificate
+    /// Datagrams that the engines have sent, and their bytes.
+    package private(set) var sent: [(destination: SocketAddress, bytes: [UInt8])] = []
+    package var keepsSent = false
+    /// Whether what engines send goes nowhere, for benchmarks.
+    package var discardsSent = false
+
+    /// - Parameter workers: Engines, joined by relay rings.
+    package init(seed: UInt64, workers: Int = 1, limits: Limits = Limits()) throws {
+        random = Random(state: seed)
+        certificate = try DTLSCertificate()
+        let rings = (0..<workers).map { from in
+            (0..<workers).map { to in from == to ? nil : RelayRing(capacity: 1 << 18) }
+        }
+        for index in 0..<workers {
+            engines.append(
+                try Engine(
+                    index: WorkerIndex(rawValue: index),
+                    limits: limits,
+                    certificate: certificate,
+                    outgoingRelays: rings[index],
+                    incomingRelays: rings.map { $0[index] },
+                    output: self
+                )
+            )
+        }
+    }
+
+    // MARK: EngineOutput
+
+    package func flush(_ batch: EgressBatch) {
+        if discardsSent {
+            batch.removeAll()
+            return
+        }
+        for index in 0..<batch.count {
+            let bytes = Array(batch.bytes(at: index))
+            let destination = batch.destination(at: index)
+            if keepsSent { sent.append((destination, bytes)) }
+            if !isLost { clients[destination]?.inbox.append(bytes) }
+        }
+        batch.removeAll()
+    }
+
+    package func emit(_ event: Event) { events.append(event) }
+
+    package func wake(_ worker: WorkerIndex) {}
+
+    // MARK: Peers
+
+    /// Adds a peer to an engine and a client that is it.
+    package func connect(
+        _ id: UInt64,
+        worker: Int = 0,
+        published: [PublishedTrack] = [],
+        subscribed: [SubscribedTrack] = []
+    ) throws -> SimulatedClient {
+        nextPort += 1
+        let address = SocketAddress(ip: .loopbackV4, port: nextPort)
+        let local = ICECredentials(usernameFragment: "server\(id)", password: "serverPassword1234567890")
+        let client = try SimulatedClient(
+            address: address,
+            worker: worker,
+            server: local,
+            serverFingerprint: certificate.fingerprint,
+            now: now
+        )
+        clients[address] = client
+        apply(
+            .addPeer(
+                PeerDescription(
+                    id: PeerID(rawValue: id),
+                    localCredentials: local,
+                    remoteCredentials: client.credentials,
+                    dtlsRole: .passive,
+                    remoteFingerprints: [client.fingerprint],
+                    published: published,
+                    subscribed: subscribed
+                )
+            ) { precondition($0, "the engine takes the peer") },
+            worker: worker
+        )
+        run(for: .milliseconds(300))
+        return client
+    }
+
+    package func apply(_ command: Command, worker: Int = 0) { engines[worker].apply(command, now: now) }
+
+    package func snapshot(worker: Int = 0) -> WorkerSnapshot {
+        let box = Box()
+        engines[worker].apply(.snapshot(includingPeers: true) { box.value = $0 }, now: now)
+        return box.value
+            ?? WorkerSnapshot(
+                worker: WorkerIndex(rawValue: worker),
+                counters: WorkerCounters(),
+                peerCount: 0,
+                subscriptionCount: 0,
+                peers: []
+            )
+    }
+
+    private final class Box: @unchecked Sendable {
+        // Written and read by the test's thread only.
+        var value: WorkerSnapshot?
+    }
+
+    // MARK: Time
+
+    /// Lets time go by in steps of a millisecond; `each` is called in each.
+    package func run(for duration: Duration, each: () -> Void = {}) {
+        let end = now + duration
+        while now < end {
+            now = now + .milliseconds(1)
+            each()
+            for client in clients.values {
+                client.advance(now: now)
+                for datagram in client.takeOutbox() where !isLost { receive(datagram, from: client) }
+            }
+            for engine in engines {
+                engine.receiveRelayed(now: now)
+                engine.advance(to: now)
+                engine.endTurn(now: now)
+            }
+            for client in clients.values { client.takeInbox(now: now) }
+        }
+    }
+
+    private func receive(_ datagram: [UInt8], from client: SimulatedClient) {
+        var bytes = datagram
+        bytes.withUnsafeMutableBytes { engines[client.worker].receive($0, from: client.address, now: now) }
+    }
+
+    /// A datagram from nowhere.
+    package func inject(_ datagram: [UInt8], from source: SocketAddress, worker: Int = 0) {
+        var bytes = datagram
+        bytes.withUnsafeMutableBytes { engines[worker].receive($0, from: source, now: now) }
+        engines[worker].endTurn(now: now)
+    }
+
+    private var isLost: Bool { loss > 0 && Double(random.next() >> 11) * 0x1p-53 < loss }
+}
