@@ -72,18 +72,18 @@ public struct Server: Sendable {
             logger: libraryLogger
         )
         // Services stop in the opposite order: no new sessions, then HTTP, then the peers.
-        let group = ServiceGroup(
-            configuration: ServiceGroupConfiguration(
-                services: [
-                    .init(service: WorkerService(pool: pool)),
-                    .init(service: EventService(events: events, directory: directory)),
-                    .init(service: http),
-                    .init(service: DrainService(directory: directory)),
-                ],
-                gracefulShutdownSignals: [.sigterm, .sigint],
-                logger: libraryLogger
-            )
+        var services = ServiceGroupConfiguration(
+            services: [
+                .init(service: WorkerService(pool: pool)),
+                .init(service: EventService(events: events, directory: directory)),
+                .init(service: http),
+                .init(service: DrainService(directory: directory)),
+            ],
+            gracefulShutdownSignals: [.sigterm, .sigint],
+            logger: libraryLogger
         )
+        services.maximumGracefulShutdownDuration = configuration.limits.drain
+        let group = ServiceGroup(configuration: services)
         do {
             try await group.run()
         } catch let error as IOError {
