@@ -1,6 +1,5 @@
 import CLibuv
 import Commands
-import Synchronization
 
 /// Commands on their way to a worker, and the bell that wakes it.
 final class Mailbox: Sendable {
@@ -12,13 +11,13 @@ final class Mailbox: Sendable {
         func ring() { uv_async_send(handle) }
     }
 
-    private struct State {
+    private struct State: Sendable {
         var commands: [Command] = []
         var isStopping = false
         var bell: Bell?
     }
 
-    private let state = Mutex(State())
+    private let state = Locked(State())
 
     /// From now on `send` and `wake` ring this bell.
     func open(_ bell: UnsafeMutablePointer<uv_async_t>) {

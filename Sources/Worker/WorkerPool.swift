@@ -2,7 +2,6 @@ import CLinux
 public import Commands
 import Forwarding
 import Glibc
-import Synchronization
 import Wire
 
 /// What Control knows of a worker.
@@ -29,7 +28,7 @@ public final class WorkerPool: Sendable {
 
     public let workers: [WorkerHandle]
     private let mailboxes: [Mailbox]
-    private let threads: Mutex<[pthread_t]>
+    private let threads: Locked<[pthread_t]>
 
     /// Binds all sockets and starts all threads.
     ///
@@ -78,7 +77,7 @@ public final class WorkerPool: Sendable {
             }
             threads.append(thread)
         }
-        self.threads = Mutex(threads)
+        self.threads = Locked(threads)
     }
 
     /// Ends all peers with a DTLS close_notify and waits until the threads are gone. May be called again.

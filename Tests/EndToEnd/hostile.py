@@ -9,6 +9,8 @@ import socket
 import struct
 import zlib
 
+from sluice import wait_for
+
 MAGIC = 0x2112A442
 
 
@@ -40,15 +42,17 @@ class Stranger:
         self.socket.connect(("127.0.0.1", port))
         self.replies = []
 
-    def flood(self, count, make):
-        """Sends `count` datagrams, in steps that the receiver's buffer takes. Returns the shortest one's length."""
+    def flood(self, count, make, counted=None):
+        """Sends `count` datagrams, waiting each few hundred until the server has `counted()` them, so that none is lost in a
+        full buffer. Returns the shortest one's length."""
         shortest = 1 << 16
         for index in range(count):
             datagram = make(index)
             shortest = min(shortest, len(datagram))
             self.socket.send(datagram)
-            if index % 100 == 99:
-                self.collect(0.004)
+            if counted and index % 500 == 499:
+                wait_for(lambda: counted() > index, 20, f"{index + 1} datagrams counted")
+                self.collect(0)
         self.collect(0.2)
         return shortest
 

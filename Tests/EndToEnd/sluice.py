@@ -83,7 +83,9 @@ class Server:
                 self.http_port = int(found[2])
                 return
             if not line:
-                self.stop()
+                self.process.kill()
+                self.process.wait()
+                self.process = None
                 raise RuntimeError(f"the server did not start:\n{self.log_text()}")
 
     def stop(self, how=signal.SIGTERM, seconds=30):
@@ -91,8 +93,10 @@ class Server:
         if self.process is None:
             return None
         process, self.process = self.process, None
-        if process.poll() is None:
-            process.send_signal(how)
+        if process.poll() is not None:
+            process.stdout.close()
+            raise AssertionError(f"the server had ended by itself, status {process.returncode}:\n{self.log_text()[-8000:]}")
+        process.send_signal(how)
         try:
             return process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -47,7 +47,8 @@ async def test_garbage_disturbs_nobody_and_is_counted(own_server):
     for name, (make, reason) in kinds.items():
         before = server.totals()["packetsDropped"]
         stranger = hostile.Stranger(port)
-        shortest = await asyncio.to_thread(stranger.flood, COUNT, make)
+        shortest = await asyncio.to_thread(
+            stranger.flood, COUNT, make, lambda: server.totals()["packetsDropped"][reason] - before[reason])
         stranger.close()
         after = server.totals()["packetsDropped"]
         counted = after[reason] - before[reason]

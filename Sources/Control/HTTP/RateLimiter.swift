@@ -1,10 +1,10 @@
-import Synchronization
+import Worker
 
 /// Counts what each client address asked for within the current minute.
 ///
 /// A new minute forgets all counts, so memory is bounded by what one minute brings.
 final class RateLimiter: Sendable {
-    private struct State {
+    private struct State: Sendable {
         var minute: Int64 = 0
         var counts: [String: Int] = [:]
     }
@@ -12,7 +12,7 @@ final class RateLimiter: Sendable {
     private let limit: Int
     private let clock = ContinuousClock()
     private let start: ContinuousClock.Instant
-    private let state = Mutex(State())
+    private let state = Locked(State())
 
     /// - Parameter limit: Requests that one address may make in a minute.
     init(limit: Int) {
