@@ -3,6 +3,9 @@
 SWIFT_BUILD = swift build -c release --product sluice
 PYTEST = ../../.build-venv/bin/python -m pytest
 
+# Each builds alone.
+LAYERS = Wire Commands Negotiation Transport Forwarding Worker Control sluice
+
 .PHONY: serve build test test-unit test-e2e test-asan test-tsan bench fuzz format lint
 
 # Arguments after ARGS= go to `sluice serve`, such as ARGS="--http-listen 127.0.0.1:9000".
@@ -18,6 +21,7 @@ test: test-unit test-e2e
 test-unit:
 	Scripts/install-dependencies test
 	swift test
+	for layer in $(LAYERS); do swift build --target $$layer || exit 1; done
 
 # TESTS= picks some, such as TESTS="test_known_pictures.py -k VP8".
 test-e2e:

@@ -19,6 +19,10 @@ public struct Limits: Sendable {
     public var streamLinger = Duration.seconds(15)
     /// A publisher from which nothing authentic came for so long has lost its connection: its stream id may be taken over.
     public var publisherSilence = Duration.milliseconds(1500)
+    /// Most HTTP connections at a time; further ones wait.
+    public var httpConnections = 2000
+    /// An HTTP connection on which nothing comes for so long is closed.
+    public var httpIdle = Duration.seconds(60)
     /// How long a stop waits for requests in flight.
     public var drain = Duration.seconds(5)
 

@@ -64,7 +64,11 @@ public struct Server: Sendable {
             server: try httpServer(),
             configuration: ApplicationConfiguration(
                 address: .hostname(configuration.httpHost, port: configuration.httpPort),
-                serverName: "sluice"
+                serverName: "sluice",
+                availableConnectionsDelegate: MaximumAvailableConnections(
+                    configuration.limits.httpConnections,
+                    logger: libraryLogger
+                )
             ),
             onServerRunning: { [configuration] channel in
                 onReady(Self.pageURL(configuration, port: channel.localAddress?.port ?? configuration.httpPort))
@@ -125,14 +129,16 @@ public struct Server: Sendable {
     }
 
     private func httpServer() throws -> HTTPServerBuilder {
-        guard let files = configuration.tls else { return .http1() }
+        let idle = TimeAmount.seconds(configuration.limits.httpIdle.components.seconds)
+        let http1 = HTTPServerBuilder.http1(configuration: .init(idleTimeout: idle))
+        guard let files = configuration.tls else { return http1 }
         do {
             let chain = try NIOSSLCertificate.fromPEMFile(files.certificate).map {
                 NIOSSLCertificateSource.certificate($0)
             }
             let key = try NIOSSLPrivateKey(file: files.privateKey, format: .pem)
             return try .tls(
-                .http1(),
+                http1,
                 tlsConfiguration: .makeServerConfiguration(certificateChain: chain, privateKey: .privateKey(key))
             )
         } catch {

@@ -1,17 +1,20 @@
 """The command line: what it prints, and how it ends."""
 
 import asyncio
-import pathlib
+import datetime
 import signal
 import socket
+import ssl
 import subprocess
-import urllib.error
 import urllib.request
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from aiortc_peers import Publisher
-from sluice import PROGRAM, ROOT, Server, wait_for
+from sluice import PROGRAM, ROOT, Server
 
 
 def run(*arguments, environment=None):
@@ -61,6 +64,31 @@ def test_a_port_that_is_taken_is_named(server):
         port = taken.getsockname()[1]
         result = run("serve", "--http-listen", "127.0.0.1:0", "--media-port", str(port), "--workers", "1")
         assert result.returncode == 1 and "media.port" in result.stderr and str(port) in result.stderr
+
+
+def test_https(tmp_path):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+                   .serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+                   .sign(key, hashes.SHA256()))
+    (tmp_path / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    with Server(environment={"SLUICE_HTTP_TLS_CERTIFICATE": str(tmp_path / "certificate.pem"),
+                             "SLUICE_HTTP_TLS_PRIVATE_KEY": str(tmp_path / "key.pem")}) as server:
+        unverified = ssl.create_default_context()
+        unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+        url = server.url.replace("http:", "https:")
+        assert urllib.request.urlopen(f"{url}/healthz", context=unverified).status == 200
+        page = urllib.request.urlopen(urllib.request.Request(f"{url}/", method="HEAD"), context=unverified)
+        assert page.status == 200 and page.read() == b"" and "default-src 'none'" in page.headers["Content-Security-Policy"]
+    (tmp_path / "key.pem").write_text("no key")
+    result = run("serve", "--http-listen", "127.0.0.1:0", "--media-port", "0", environment={
+        "SLUICE_HTTP_TLS_CERTIFICATE": str(tmp_path / "certificate.pem"),
+        "SLUICE_HTTP_TLS_PRIVATE_KEY": str(tmp_path / "key.pem")})
+    assert result.returncode == 1 and "http.tls" in result.stderr
 
 
 @pytest.mark.asyncio

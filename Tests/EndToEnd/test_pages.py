@@ -40,8 +40,37 @@ async def publish(browser, server, stream, codec=""):
     return page
 
 
+# Notes when the video shows its first picture, counted from when the page asked the server for the stream: how long five
+# tabs take to load on two cores is the browser's matter.
+NOTE_FIRST_FRAME = """
+    addEventListener("DOMContentLoaded", () => document.querySelector("#video")?.requestVideoFrameCallback(() => {
+        const shown = performance.now();
+        const asked = performance.getEntriesByType("resource").find((entry) => entry.name.endsWith("/whep")).startTime;
+        window.firstFrameMs = shown - asked;
+    }));
+"""
+# The loudest sample within some seconds: the fake microphone beeps once a second.
+LOUDNESS = """async (seconds) => {
+    const context = new AudioContext();
+    const analyser = context.createAnalyser();
+    context.createMediaStreamSource(document.querySelector("#video").srcObject).connect(analyser);
+    const samples = new Float32Array(analyser.fftSize);
+    let loudest = 0;
+    const end = performance.now() + seconds * 1000;
+    while (performance.now() < end) {
+        analyser.getFloatTimeDomainData(samples);
+        loudest = Math.max(loudest, ...samples.map(Math.abs));
+        await new Promise((done) => setTimeout(done, 20));
+    }
+    return loudest;
+}"""
+FRAMES = "v => [v.getVideoPlaybackQuality().totalVideoFrames, performance.now()]"
+MEASURED_SECONDS = 6
+
+
 async def watch(browser, server, stream):
     page = await browser.new_page()
+    await page.add_init_script(NOTE_FIRST_FRAME)
     await page.goto(f"{server.url}/watch#{stream}")
     await is_state(page, "live")
 
@@ -57,17 +86,32 @@ async def test_publish_and_watch_by_the_pages(server, codec):
     async with chromium() as sender, chromium() as receiver:
         publisher = await publish(sender, server, f"page-{codec}", codec)
         assert await publisher.input_value("#viewer-address") == f"{server.url}/watch#page-{codec}"
-        viewers = [await watch(receiver, server, f"page-{codec}") for _ in range(5 if codec == "VP8" else 1)]
-        for viewer in viewers:
-            # Chromium begins with a smaller picture, until the feedback has told it what the path takes.
-            async def is_full_size():
-                return await viewer.eval_on_selector("#video", "v => [v.videoWidth, v.videoHeight]") == [640, 360]
-            await until(is_full_size, 30, "the camera's resolution")
-            assert "can see and record" in await viewer.inner_text("#privacy")
 
-        async def has_figures():
-            return "bit/s" in await publisher.inner_text("#bitrate") and "640" in await publisher.inner_text("#resolution")
-        await until(has_figures, 5, "live figures")
+        # Chromium begins with a smaller picture, until the feedback has told it what the path takes.
+        async def is_full_size():
+            return "640" in await publisher.inner_text("#resolution")
+        await until(is_full_size, 30, "the publisher sends the camera's resolution")
+        viewers = [await watch(receiver, server, f"page-{codec}") for _ in range(5)]
+        await asyncio.sleep(2)
+        camera = await publisher.eval_on_selector("#preview", FRAMES)
+        before = [await viewer.eval_on_selector("#video", FRAMES) for viewer in viewers]
+        await asyncio.sleep(MEASURED_SECONDS)
+        after = [await viewer.eval_on_selector("#video", FRAMES) for viewer in viewers]
+        filmed = await publisher.eval_on_selector("#preview", FRAMES)
+        sent = (filmed[0] - camera[0]) * 1000 / (filmed[1] - camera[1])
+        print(f"{codec}: camera at {sent:.1f} fps, {await publisher.inner_text('#frame-rate')} encoded")
+        assert sent > 20
+        for viewer, (frames0, at0), (frames1, at1) in zip(viewers, before, after):
+            seen = (frames1 - frames0) * 1000 / (at1 - at0)
+            first = await viewer.evaluate("firstFrameMs")
+            loudness = await viewer.evaluate(LOUDNESS, 1.5)
+            print(f"  {seen:.1f} fps, first frame {first:.0f} ms after it was asked for, loudest sample {loudness:.3f}")
+            assert seen >= 0.9 * sent
+            assert first <= 2000
+            assert loudness > 0.01
+            assert await viewer.eval_on_selector("#video", "v => [v.videoWidth, v.videoHeight]") == [640, 360]
+            assert "can see and record" in await viewer.inner_text("#privacy")
+        assert "bit/s" in await publisher.inner_text("#bitrate")
         if codec == "VP8":
             OUTPUT.mkdir(exist_ok=True)
             await publisher.screenshot(path=OUTPUT / "publish.png", full_page=True)

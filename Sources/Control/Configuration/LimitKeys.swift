@@ -21,6 +21,7 @@ enum LimitKeys {
         Count(name: "peersPerAddress", field: \.peersPerAddress, range: 1...1_000_000),
         Count(name: "peers", field: \.peers, range: 1...1_000_000),
         Count(name: "sessionsPerAddressPerMinute", field: \.sessionsPerAddressPerMinute, range: 1...1_000_000),
+        Count(name: "httpConnections", field: \.httpConnections, range: 10...100_000),
         Count(name: "rtpPacketBytes", field: \.rtpPacketBytes, range: 576...1460),
         Count(name: "sourcesPerPeer", field: \.sourcesPerPeer, range: 2...1024),
         Count(name: "videoHistoryPackets", field: \.videoHistoryPackets, range: 64...16_384),
@@ -30,6 +31,7 @@ enum LimitKeys {
     static let durations: [Time] = [
         Time(name: "streamLinger", field: \.streamLinger, range: .zero ... .seconds(3600)),
         Time(name: "publisherSilence", field: \.publisherSilence, range: .milliseconds(100) ... .seconds(60)),
+        Time(name: "httpIdle", field: \.httpIdle, range: .seconds(5) ... .seconds(3600)),
         Time(name: "drain", field: \.drain, range: .zero ... .seconds(600)),
         Time(name: "iceConnect", field: \.iceConnect, range: .seconds(1) ... .seconds(120)),
         Time(name: "consent", field: \.consent, range: .seconds(5) ... .seconds(120)),

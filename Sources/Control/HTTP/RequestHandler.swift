@@ -40,7 +40,7 @@ struct RequestHandler: HTTPResponder {
         }
         await signalling.addPrivacy(to: &response, route: route)
         CrossOrigin.allow(request.head, in: &response, origins: configuration.allowedOrigins)
-        return response
+        return request.method == .head ? response.createHeadResponse() : response
     }
 
     private func respond(to request: Request, route: Route, context: ClientContext) async throws(Problem) -> Response {

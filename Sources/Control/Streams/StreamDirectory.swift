@@ -57,7 +57,11 @@ actor StreamDirectory {
         try admit(address)
         let privacy = try privacyForPublisher(of: key, offer: offer, requested: requested)
         guard pendingKeys.insert(key).inserted else { throw .streamTaken }
-        defer { pendingKeys.remove(key) }
+        defer {
+            pendingKeys.remove(key)
+            // The stream's linger may have ended unheeded meanwhile, and this publisher may have been refused.
+            if let stream = streams[key], stream.publisher == nil { linger(key, departure: stream.departures) }
+        }
         try await checkIsFree(key, owner: owner)
 
         let existing = streams[key]
@@ -112,10 +116,11 @@ actor StreamDirectory {
                 label: RandomText.make(length: 16),
                 owner: owner
             )
-        if let previous = stream.publisher { endSession(previous) }
+        let previous = stream.publisher
         stream.publisher = session.id
         streams[key] = stream
         register(session)
+        if let previous { endSession(previous) }
         logger.debug("A publisher was accepted", metadata: ["peer": "\(session.peer.rawValue)"])
         return CreatedSession(id: session.id, tag: session.tag, answer: answer.text, privacy: privacy)
     }

@@ -132,7 +132,10 @@ extension Engine {
         record.startsKeyframe =
             payloadEnd > payloadOffset
             && track.codec.startsKeyframe(payload: bytes.extracting(payloadOffset..<payloadEnd))
+            // Parameter sets and each slice look like a beginning: only the first of them is the picture's.
+            && encoding.keyframeTimestamp != header.timestamp
         if record.startsKeyframe, track.codec.kind == .video {
+            encoding.keyframeTimestamp = header.timestamp
             track.keyframesReceived += 1
             encoding.keyframeRequests.keyframeReceived()
         }

@@ -2,7 +2,7 @@ import Commands
 import Transport
 import Wire
 
-/// Steps 3 of the data path: what arrives for a peer's transport.
+/// Step 3 of the data path: what arrives for a peer's transport.
 extension Engine {
     func receiveSTUN(_ datagram: UnsafeMutableRawBufferPointer, from source: SocketAddress, now: Instant) {
         let bytes = UnsafeRawBufferPointer(datagram).bytes

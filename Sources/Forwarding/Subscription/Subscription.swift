@@ -205,7 +205,7 @@ final class Subscription {
         self.fractionLost = Double(fractionLost) / 256
         if let lastReport, lastReport.middleNTP == lastSenderReport, lastSenderReport != 0 {
             // DLSR counts 1/65536 s.
-            let held = Duration.nanoseconds(Int64(UInt64(delay) * 1_000_000_000 >> 16))
+            let held = Duration.nanoseconds(Int64((UInt64(delay) * 1_000_000_000) >> 16))
             roundTrip = max(.zero, now - lastReport.sentAt - held)
         }
     }

@@ -23,6 +23,8 @@ final class Encoding {
 
     var unwrapper = SequenceNumberUnwrapper()
     var highestSequence: UInt64 = 0
+    /// The RTP timestamp of the last keyframe.
+    var keyframeTimestamp: UInt32?
     var statistics: ReceptionStatistics
     var nacks = NackGenerator()
     var keyframeRequests: KeyframeRequestLimiter
