@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import shutil
 import signal
 import socket
 import ssl
@@ -64,6 +65,14 @@ def test_a_port_that_is_taken_is_named(server):
         port = taken.getsockname()[1]
         result = run("serve", "--http-listen", "127.0.0.1:0", "--media-port", str(port), "--workers", "1")
         assert result.returncode == 1 and "media.port" in result.stderr and str(port) in result.stderr
+
+
+def test_a_program_without_its_pages_says_so(tmp_path):
+    alone = tmp_path / "sluice"
+    shutil.copy(PROGRAM, alone)
+    result = subprocess.run([alone, "serve", "--http-listen", "127.0.0.1:0", "--media-port", "0"],
+                            capture_output=True, text=True, timeout=60, env={})
+    assert result.returncode == 1 and "sluice_Control.resources" in result.stderr, result.stderr
 
 
 def test_https(tmp_path):

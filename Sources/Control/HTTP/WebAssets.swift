@@ -22,7 +22,7 @@ struct WebAssets: Sendable {
 
     private let assets: [String: Asset]
 
-    /// - Returns: Nil when the folder can't be read.
+    /// - Returns: Nil when the folder can't be read, or holds no index page.
     init?(folder: String) {
         guard let names = try? FileManager.default.contentsOfDirectory(atPath: folder) else { return nil }
         var assets: [String: Asset] = [:]
@@ -38,8 +38,12 @@ struct WebAssets: Sendable {
         self.assets = assets
     }
 
-    /// The folder that the package's build put them into, next to the program or inside the source tree.
-    static var builtFolder: String { Bundle.module.bundlePath + "/Web" }
+    /// The folder beside the program that the package's build puts them into. Not `Bundle.module`, which would trap where it
+    /// is missing and the operator should be told.
+    static var builtFolder: String {
+        URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+            .appendingPathComponent("sluice_Control.resources/Web").path
+    }
 
     /// A file by its name; nil when there is none.
     func response(_ name: String, ifNoneMatch: String?) -> Response? {

@@ -39,13 +39,9 @@ public struct VP8Descriptor: Sendable, BitwiseCopyable, Hashable {
         if first & 0x80 != 0 {
             guard let flags = reader.byte() else { return nil }
             if flags & 0x80 != 0 {
-                guard let high = reader.byte() else { return nil }
-                hasLongPictureID = high & 0x80 != 0
-                pictureID = UInt16(high & 0x7F)
-                if hasLongPictureID {
-                    guard let low = reader.byte() else { return nil }
-                    pictureID = UInt16(high & 0x7F) << 8 | UInt16(low)
-                }
+                guard let (value, isLong) = reader.pictureID() else { return nil }
+                pictureID = value
+                hasLongPictureID = isLong
             }
             if flags & 0x40 != 0 {
                 guard let index = reader.byte() else { return nil }

@@ -60,13 +60,9 @@ public struct VP9Descriptor: Sendable, BitwiseCopyable, Hashable {
         length = 0
 
         if first & 0x80 != 0 {
-            guard let high = reader.byte() else { return nil }
-            hasLongPictureID = high & 0x80 != 0
-            pictureID = UInt16(high & 0x7F)
-            if hasLongPictureID {
-                guard let low = reader.byte() else { return nil }
-                pictureID = UInt16(high & 0x7F) << 8 | UInt16(low)
-            }
+            guard let (value, isLong) = reader.pictureID() else { return nil }
+            pictureID = value
+            hasLongPictureID = isLong
         }
         if first & 0x20 != 0 {
             guard let layers = reader.byte() else { return nil }
