@@ -43,7 +43,12 @@ async function publish(name, { url, codec, width = 640, height = 360, frameRate 
   const media = await navigator.mediaDevices.getUserMedia({
     video: useNoise ? false : { width, height, frameRate }, audio,
   });
-  if (useNoise) media.addTrack(noise(width, height).getVideoTracks()[0]);
+  if (useNoise) {
+    const [track] = noise(width, height).getVideoTracks();
+    // Keeps the resolution: a smaller picture, which a busy machine makes Chromium send, has a lower ceiling of bitrate.
+    track.contentHint = "detail";
+    media.addTrack(track);
+  }
   for (const track of media.getTracks()) {
     const transceiver = connection.addTransceiver(track, { direction: "sendonly", streams: [media] });
     if (track.kind === "video" && codec) {
