@@ -16,9 +16,8 @@ func hex(_ text: String) -> [UInt8] {
         "47616c6c696120657374206f6d6e69732064697669736120696e207061727465732074726573"
     )
 
-    /// RFC 7714 §16.1.1: AEAD_AES_128_GCM. The vector begins with the session key, so the cipher itself is asked.
+    /// RFC 3711 §B.3.
     @Test func keyDerivationOfRFC3711() throws {
-        // RFC 3711 §B.3: master key and salt, and what is derived of them, seen through the keystream they make.
         let key = hex("E1F97A0D3E018BE0D64FA32C06DE4139")
         let salt = hex("0EC675AD498AFEEBB6960B3AABE6")
         let expectedKey = hex("C61E7A93744F39EE10734AFE3FF7A087")
@@ -29,7 +28,7 @@ func hex(_ text: String) -> [UInt8] {
         #expect(try SRTPCipher.derive(label: 1, count: 20, masterKey: key, masterSalt: salt) == expectedAuthentication)
     }
 
-    /// RFC 7714 §16.1.1 and §16.2.1: session keys, salts and packets of both AEAD profiles.
+    /// RFC 7714 §16.1.1 and §16.2.1, both AEAD profiles. The vectors begin with session keys, so the cipher itself is asked.
     @Test(arguments: [
         (
             "000102030405060708090a0b0c0d0e0f",
