@@ -34,8 +34,10 @@ public enum DropReason: Int, Sendable, CaseIterable {
     case rtpDuplicate
     /// RTCP that can't be parsed.
     case rtcpMalformed
-    /// A datagram that the socket did not take.
+    /// A packet for a viewer while the socket took none and the queue before it was full. Frames are left out whole.
     case egressFull
+    /// A datagram that the kernel refused to send, such as one to an address that can't be reached.
+    case egressFailed
     /// A relay ring to another worker was full.
     case relayFull
 

@@ -3,34 +3,55 @@ import Forwarding
 import Glibc
 import Wire
 
-/// A worker's non-blocking UDP socket: many datagrams in with one `recvmmsg`, many out with one `sendmmsg`.
+/// How datagrams are handed to the kernel, the cheapest first. The socket begins with the cheapest that the kernel has.
+public enum SendMode: Int, Sendable, CaseIterable, Comparable {
+    /// A message of many equally long datagrams, which the kernel cuts (`UDP_SEGMENT`), many messages with one call.
+    case segmented
+    /// Each datagram by itself, many with one call (`sendmmsg`).
+    case batched
+    /// One datagram with each call (`sendmsg`).
+    case single
+
+    public static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
+}
+
+/// A worker's non-blocking UDP socket: many datagrams in with one `recvmmsg`, many out with one `sendmmsg`; those that belong
+/// together as one message where the kernel can (UDP GRO and GSO).
 ///
 /// Owns the descriptor and the arrays below. Invariant: entry `i` of `received` points at slot `i` of `slab` and at `sources[i]`;
-/// entry `i` of `outgoing` at `vectors[i]` and `destinations[i]`. Confined to its worker's thread once that runs.
+/// entry `i` of `outgoing` at `vectors[i]`, `destinations[i]` and slot `i` of `sendControls`. Confined to its worker's thread
+/// once that runs.
 final class UDPSocket {
-    /// Datagrams read with one call.
-    private static let receiveBatch = 64
-    /// A whole Ethernet frame and the jumbo part of what loopback lets through; longer datagrams are cut off and rejected.
-    private static let slotBytes = 2048
-    /// Datagrams handed over with one call.
-    private static let sendBatch = 512
+    /// Messages read with one call.
+    private static let receiveBatch = 32
+    /// What one message can hold: the longest UDP datagram, or as many as the kernel coalesced.
+    private static let slotBytes = 1 << 16
+    /// Messages handed over with one call.
+    private static let sendBatch = 256
+    /// Room for any control message that we ask for.
+    private static let controlBytes = 64
     /// The kernel grants what its limits allow.
     private static let bufferBytes: Int32 = 8 << 20
 
     let descriptor: Int32
     /// What the socket is bound to.
     let address: SocketAddress
+    /// How datagrams are sent: worsens when the kernel turns out not to have what it promised.
+    private(set) var mode: SendMode
     private let isIPv6: Bool
     private let slab: UnsafeMutableRawPointer
     private let sources: UnsafeMutablePointer<sockaddr_in6>
+    private let receiveControls: UnsafeMutableRawPointer
     private let receiveVectors: UnsafeMutablePointer<iovec>
     private let received: UnsafeMutablePointer<sluice_mmsghdr>
     private let destinations: UnsafeMutablePointer<sockaddr_in6>
+    private let sendControls: UnsafeMutableRawPointer
     private let sendVectors: UnsafeMutablePointer<iovec>
     private let outgoing: UnsafeMutablePointer<sluice_mmsghdr>
 
+    /// - Parameter bestMode: The cheapest way of sending that may be used.
     /// - Throws: When the address is not ours or the port is taken.
-    init(binding requested: SocketAddress) throws(WorkerError) {
+    init(binding requested: SocketAddress, bestMode: SendMode = .segmented) throws(WorkerError) {
         func failure() -> WorkerError { .bind(address: requested, reason: String(cString: strerror(errno))) }
         isIPv6 = requested.ip.family == .v6
         let descriptor = socket(
@@ -45,6 +66,10 @@ final class UDPSocket {
         var size = Self.bufferBytes
         setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &size, 4)
         setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &size, 4)
+        // Without it each datagram is a message of its own, and all else is the same.
+        var on: Int32 = 1
+        setsockopt(descriptor, Int32(sluice_SOL_UDP), Int32(sluice_UDP_GRO), &on, 4)
+        mode = max(bestMode, Self.probeMode(descriptor))
 
         var name = sockaddr_in6()
         var length = Self.write(requested, to: &name, isIPv6: isIPv6)
@@ -65,6 +90,7 @@ final class UDPSocket {
         slab = .allocate(byteCount: Self.receiveBatch * Self.slotBytes, alignment: 64)
         sources = .allocate(capacity: Self.receiveBatch)
         sources.initialize(repeating: sockaddr_in6(), count: Self.receiveBatch)
+        receiveControls = .allocate(byteCount: Self.receiveBatch * Self.controlBytes, alignment: 16)
         receiveVectors = .allocate(capacity: Self.receiveBatch)
         received = .allocate(capacity: Self.receiveBatch)
         for index in 0..<Self.receiveBatch {
@@ -75,9 +101,12 @@ final class UDPSocket {
             received[index].msg_hdr.msg_name = UnsafeMutableRawPointer(sources + index)
             received[index].msg_hdr.msg_iov = receiveVectors + index
             received[index].msg_hdr.msg_iovlen = 1
+            received[index].msg_hdr.msg_control = receiveControls + index * Self.controlBytes
         }
         destinations = .allocate(capacity: Self.sendBatch)
         destinations.initialize(repeating: sockaddr_in6(), count: Self.sendBatch)
+        sendControls = .allocate(byteCount: Self.sendBatch * Self.controlBytes, alignment: 16)
+        sendControls.initializeMemory(as: UInt8.self, repeating: 0, count: Self.sendBatch * Self.controlBytes)
         sendVectors = .allocate(capacity: Self.sendBatch)
         sendVectors.initialize(repeating: iovec(), count: Self.sendBatch)
         outgoing = .allocate(capacity: Self.sendBatch)
@@ -93,11 +122,27 @@ final class UDPSocket {
         close(descriptor)
         slab.deallocate()
         sources.deallocate()
+        receiveControls.deallocate()
         receiveVectors.deallocate()
         received.deallocate()
         destinations.deallocate()
+        sendControls.deallocate()
         sendVectors.deallocate()
         outgoing.deallocate()
+    }
+
+    /// The cheapest way of sending that the kernel has.
+    private static func probeMode(_ descriptor: Int32) -> SendMode {
+        var none: Int32 = 0
+        let hasSegments = setsockopt(
+            descriptor,
+            Int32(sluice_SOL_UDP),
+            Int32(sluice_UDP_SEGMENT),
+            &none,
+            4
+        )
+        if hasSegments == 0 { return .segmented }
+        return sluice_sendmmsg(descriptor, nil, 0, 0) < 0 && errno == ENOSYS ? .single : .batched
     }
 
     /// Reads one batch of datagrams: step 1 of the data path. The bytes given to `body` are its to change, until it returns.
@@ -106,55 +151,144 @@ final class UDPSocket {
     func receive(_ body: (UnsafeMutableRawBufferPointer, SocketAddress) -> Void) -> Bool {
         for index in 0..<Self.receiveBatch {
             received[index].msg_hdr.msg_namelen = socklen_t(MemoryLayout<sockaddr_in6>.size)
+            received[index].msg_hdr.msg_controllen = Self.controlBytes
         }
         let count = Int(sluice_recvmmsg(descriptor, received, UInt32(Self.receiveBatch), 0, nil))
         guard count > 0 else { return false }
         for index in 0..<count {
             guard let source = Self.read(&sources[index]) else { continue }
-            // A datagram that was cut off has lost its authentication tag: it is counted like any other that is too long.
             let length = min(Int(received[index].msg_len), Self.slotBytes)
-            body(UnsafeMutableRawBufferPointer(start: slab + index * Self.slotBytes, count: length), source)
+            // Datagrams of one source that were coalesced: each has this length, but for the last.
+            let coalesced = Int(sluice_gro_bytes(&received[index].msg_hdr))
+            let step = coalesced > 0 ? coalesced : max(length, 1)
+            var offset = 0
+            repeat {
+                let bytes = min(step, length - offset)
+                let start = slab + index * Self.slotBytes + offset
+                body(UnsafeMutableRawBufferPointer(start: start, count: bytes), source)
+                offset += bytes
+            } while offset < length
         }
         return count == Self.receiveBatch
     }
 
-    /// Hands a batch to the kernel: step 7 of the data path.
-    ///
-    /// - Returns: How many datagrams and bytes it took. What it did not take is lost, as on any network.
-    func send(_ batch: EgressBatch) -> (datagrams: Int, bytes: Int) {
-        var sent = 0
+    // MARK: Sending
+
+    /// What became of a batch.
+    struct Sent {
+        var datagrams = 0
         var bytes = 0
-        var start = 0
-        while start < batch.count {
-            let count = min(Self.sendBatch, batch.count - start)
-            for index in 0..<count {
-                let datagram = batch.bytes(at: start + index)
-                sendVectors[index].iov_base = UnsafeMutableRawPointer(mutating: datagram.baseAddress)
-                sendVectors[index].iov_len = datagram.count
-                outgoing[index].msg_hdr.msg_namelen = Self.write(
-                    batch.destination(at: start + index),
-                    to: &destinations[index],
-                    isIPv6: isIPv6
-                )
-            }
-            var done = 0
-            while done < count {
-                let result = Int(sluice_sendmmsg(descriptor, outgoing + done, UInt32(count - done), 0))
-                if result > 0 {
-                    for index in done..<(done + result) { bytes += sendVectors[index].iov_len }
-                    sent += result
-                    done += result
-                } else if errno == EAGAIN || errno == ENOBUFS {
-                    // The kernel's buffer is full: what is left would only be late.
-                    return (sent, bytes)
-                } else if errno != EINTR {
-                    // One destination can't be reached: the others can.
-                    done += 1
+        /// Datagrams that can't be sent, such as those to an address that can't be reached.
+        var failed = 0
+    }
+
+    /// Hands a batch to the kernel: step 7 of the data path. Messages that the kernel has no room for stay in the batch.
+    func send(_ batch: EgressBatch) -> Sent {
+        var sent = Sent()
+        while !batch.isEmpty {
+            let isOpen =
+                switch mode {
+                case .segmented: sendSegmented(batch, &sent)
+                case .batched, .single: sendDatagrams(of: batch, messages: batch.messageCount, &sent)
                 }
-            }
-            start += count
+            guard isOpen else { break }
         }
-        return (sent, bytes)
+        return sent
+    }
+
+    /// Sends whole messages, as many as one call takes.
+    ///
+    /// - Returns: False when the kernel has no room for more.
+    private func sendSegmented(_ batch: EgressBatch, _ sent: inout Sent) -> Bool {
+        let count = min(Self.sendBatch, batch.messageCount)
+        for index in 0..<count {
+            let message = batch.message(at: index)
+            prepare(index, batch.bytes(of: message), to: message.destination)
+            if message.segmentCount > 1 {
+                outgoing[index].msg_hdr.msg_control = sendControls + index * Self.controlBytes
+                outgoing[index].msg_hdr.msg_controllen = Int(sluice_segment_control_bytes)
+                sluice_set_segment_bytes(&outgoing[index].msg_hdr, UInt16(truncatingIfNeeded: message.segmentBytes))
+            } else {
+                outgoing[index].msg_hdr.msg_control = nil
+                outgoing[index].msg_hdr.msg_controllen = 0
+            }
+        }
+        let result = Int(sluice_sendmmsg(descriptor, outgoing, UInt32(count), 0))
+        if result > 0 {
+            for index in 0..<result {
+                let message = batch.message(at: index)
+                sent.datagrams += message.segmentCount
+                sent.bytes += message.byteCount
+            }
+            batch.removeFirst(result)
+            return true
+        }
+        switch errno {
+        case EINTR: return true
+        case EAGAIN, ENOBUFS: return false
+        case EIO where batch.message(at: 0).segmentCount > 1:
+            // The device can't compute checksums, which segmenting needs (udp(7)): it never will.
+            mode = .batched
+            return true
+        case EINVAL where batch.message(at: 0).segmentCount > 1, EMSGSIZE where batch.message(at: 0).segmentCount > 1:
+            // A segment is longer than the path takes in one piece: by itself it goes as fragments.
+            return sendDatagrams(of: batch, messages: 1, &sent)
+        default:
+            // This destination can't be reached: others can.
+            sent.failed += batch.message(at: 0).segmentCount
+            batch.removeFirst(1)
+            return true
+        }
+    }
+
+    /// Sends the datagrams of the oldest messages, each by itself, as many as one call takes.
+    ///
+    /// - Returns: False when the kernel has no room for more.
+    private func sendDatagrams(of batch: EgressBatch, messages: Int, _ sent: inout Sent) -> Bool {
+        let limit = mode == .single ? 1 : Self.sendBatch
+        var count = 0
+        var index = 0
+        while index < messages, count < limit {
+            let message = batch.message(at: index)
+            var rest = batch.bytes(of: message)[...]
+            while !rest.isEmpty, count < limit {
+                prepare(
+                    count,
+                    UnsafeRawBufferPointer(rebasing: rest.prefix(message.segmentBytes)),
+                    to: message.destination
+                )
+                outgoing[count].msg_hdr.msg_control = nil
+                outgoing[count].msg_hdr.msg_controllen = 0
+                rest = rest.dropFirst(message.segmentBytes)
+                count += 1
+            }
+            index += 1
+        }
+        let result =
+            mode == .single
+            ? min(1, sendmsg(descriptor, &outgoing[0].msg_hdr, 0) + 1)
+            : Int(sluice_sendmmsg(descriptor, outgoing, UInt32(count), 0))
+        if result > 0 {
+            sent.datagrams += result
+            for index in 0..<result { sent.bytes += sendVectors[index].iov_len }
+            batch.removeFirstDatagrams(result)
+            return true
+        }
+        switch errno {
+        case EINTR: return true
+        case EAGAIN, ENOBUFS: return false
+        default:
+            sent.failed += 1
+            batch.removeFirstDatagrams(1)
+            return true
+        }
+    }
+
+    @inline(__always)
+    private func prepare(_ index: Int, _ bytes: UnsafeRawBufferPointer, to destination: SocketAddress) {
+        sendVectors[index].iov_base = UnsafeMutableRawPointer(mutating: bytes.baseAddress)
+        sendVectors[index].iov_len = bytes.count
+        outgoing[index].msg_hdr.msg_namelen = Self.write(destination, to: &destinations[index], isIPv6: isIPv6)
     }
 
     /// Writes an address in the form that the socket's family wants: IPv4 on an IPv6 socket as `::ffff:a.b.c.d`.

@@ -22,6 +22,8 @@ final class Worker {
     private let timer: UnsafeMutablePointer<uv_timer_t>
     private let bell: UnsafeMutablePointer<uv_async_t>
     private var timerDeadline: Instant?
+    /// Whether the loop watches for room in the socket.
+    private var waitsForRoom = false
 
     init(
         index: WorkerIndex,
@@ -96,6 +98,7 @@ final class Worker {
         engine.receiveRelayed(now: start)
         engine.advance(to: start)
         engine.endTurn(now: start)
+        watchSocket()
         scheduleTimer(now: start)
 
         let seconds = (Instant.now - start).seconds
@@ -103,6 +106,14 @@ final class Worker {
         if engine.counters.packetsForwarded != forwardedBefore {
             engine.counters.forwardLatencySeconds.observe(seconds)
         }
+    }
+
+    /// Waits for room in the socket while datagrams wait for it.
+    private func watchSocket() {
+        guard egress.isWaiting != waitsForRoom else { return }
+        waitsForRoom = egress.isWaiting
+        let events = waitsForRoom ? UV_READABLE.rawValue | UV_WRITABLE.rawValue : UV_READABLE.rawValue
+        uv_poll_start(poll, Int32(events), onReadable)
     }
 
     fileprivate func takeMail() {
@@ -155,8 +166,10 @@ private final class Egress: EngineOutput {
     private let onEvent: @Sendable (Event) -> Void
     var bytesReceived: UInt64 = 0
     private var bytesSent: UInt64 = 0
-    private var datagramsLost: UInt64 = 0
+    private var datagramsFailed: UInt64 = 0
     private var batchPackets = Histogram(bounds: Histogram.packetBounds)
+    /// Whether datagrams wait until the socket takes more.
+    private(set) var isWaiting = false
 
     init(socket: UDPSocket, mailboxes: [Mailbox], onEvent: @escaping @Sendable (Event) -> Void) {
         self.socket = socket
@@ -165,11 +178,11 @@ private final class Egress: EngineOutput {
     }
 
     func flush(_ batch: EgressBatch) {
-        let (datagrams, bytes) = socket.send(batch)
-        bytesSent += UInt64(bytes)
-        datagramsLost += UInt64(batch.count - datagrams)
-        batchPackets.observe(Double(batch.count))
-        batch.removeAll()
+        batchPackets.observe(Double(batch.datagramCount))
+        let sent = socket.send(batch)
+        bytesSent += UInt64(sent.bytes)
+        datagramsFailed += UInt64(sent.failed)
+        isWaiting = !batch.isEmpty
     }
 
     func emit(_ event: Event) { onEvent(event) }
@@ -180,7 +193,7 @@ private final class Egress: EngineOutput {
     func report(to counters: inout WorkerCounters) {
         counters.bytesReceived = bytesReceived
         counters.bytesSent = bytesSent
-        counters.drops[DropReason.egressFull.rawValue] = datagramsLost
+        counters.drops[DropReason.egressFailed.rawValue] = datagramsFailed
         counters.egressBatchPackets = batchPackets
     }
 }

@@ -32,6 +32,10 @@ package final class Simulation: EngineOutput {
     /// Datagrams that the engines have sent, and their bytes.
     package private(set) var sent: [(destination: SocketAddress, bytes: [UInt8])] = []
     package var keepsSent = false
+    /// How many datagrams each message held that the engines handed over together, while `keepsSent`.
+    package private(set) var messageSizes: [Int] = []
+    /// Whether the kernel takes nothing: what engines send waits.
+    package var isBlocked = false
     /// Whether what engines send goes nowhere, for benchmarks.
     package var discardsSent = false
 
@@ -59,15 +63,21 @@ package final class Simulation: EngineOutput {
     // MARK: EngineOutput
 
     package func flush(_ batch: EgressBatch) {
+        if isBlocked { return }
         if discardsSent {
             batch.removeAll()
             return
         }
-        for index in 0..<batch.count {
-            let bytes = Array(batch.bytes(at: index))
-            let destination = batch.destination(at: index)
-            if keepsSent { sent.append((destination, bytes)) }
-            if !isLost { clients[destination]?.inbox.append(bytes) }
+        for index in 0..<batch.messageCount {
+            let message = batch.message(at: index)
+            if keepsSent { messageSizes.append(message.segmentCount) }
+            var rest = batch.bytes(of: message)[...]
+            while !rest.isEmpty {
+                let bytes = Array(rest.prefix(message.segmentBytes))
+                rest = rest.dropFirst(message.segmentBytes)
+                if keepsSent { sent.append((message.destination, bytes)) }
+                if !isLost { clients[message.destination]?.inbox.append(bytes) }
+            }
         }
         batch.removeAll()
     }

@@ -166,6 +166,65 @@ func hex(_ text: String) -> [UInt8] {
         }
     }
 
+    /// Packets with any number of CSRCs, any extension, RTX's sequence number before the payload or not, and any padding.
+    @Test(arguments: SRTPProfile.allCases)
+    func sealsWhateverHeadersAndPaddingThereAre(profile: SRTPProfile) throws {
+        var random = Seeded(state: 7)
+        let (key, salt) = Self.material(profile)
+        let sealer = try SRTPSealer(profile: profile, masterKey: key, masterSalt: salt)
+        let reference = Reference(profile, key: key, salt: salt, isOutbound: true)
+        for index in UInt32(65_000)..<UInt32(67_000) {
+            let csrcs = Int.random(in: 0...15, using: &random)
+            let words = Int.random(in: 0...8, using: &random)
+            let padding = Bool.random(using: &random) ? Int.random(in: 1...255, using: &random) : 0
+            let hasExtension = Bool.random(using: &random)
+            var header: [UInt8] = [
+                0x80 | UInt8(csrcs), 0x60, UInt8(index >> 8 & 255), UInt8(index & 255), 0, 0, 1, 0, 1, 2, 3, 4,
+            ]
+            if hasExtension { header[0] |= 0x10 }
+            if padding > 0 { header[0] |= 0x20 }
+            header += (0..<(csrcs * 4)).map { _ in UInt8.random(in: 0...255, using: &random) }
+            if hasExtension {
+                header += [0xBE, 0xDE, 0, UInt8(words)]
+                header += (0..<(words * 4)).map { _ in UInt8.random(in: 0...255, using: &random) }
+            }
+            let payload = (0..<Int.random(in: 0...1200, using: &random)).map { _ in
+                UInt8.random(in: 0...255, using: &random)
+            }
+            var whole = header + payload
+            if padding > 0 { whole += [UInt8](repeating: 0, count: padding - 1) + [UInt8(padding)] }
+
+            var output = [UInt8](repeating: 0, count: whole.count + 64)
+            let length = output.withUnsafeMutableBytes { output in
+                header.withUnsafeBytes { header in
+                    payload.withUnsafeBytes { payload in
+                        sealer.seal(
+                            header: header,
+                            payload: payload,
+                            padding: padding,
+                            rolloverCounter: index >> 16,
+                            into: output.baseAddress!
+                        )
+                    }
+                }
+            }
+            #expect(Array(output.prefix(length)) == reference.protect(whole, isRTCP: false))
+        }
+    }
+
+    /// SplitMix64.
+    struct Seeded: RandomNumberGenerator {
+        var state: UInt64
+
+        mutating func next() -> UInt64 {
+            state &+= 0x9E37_79B9_7F4A_7C15
+            var value = state
+            value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
+            value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
+            return value ^ value >> 31
+        }
+    }
+
     @Test(arguments: SRTPProfile.allCases)
     func opensWhatTheReferenceSealed(profile: SRTPProfile) throws {
         let (key, salt) = Self.material(profile)

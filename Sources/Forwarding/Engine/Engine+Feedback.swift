@@ -55,7 +55,7 @@ extension Engine {
     /// Answers a viewer's NACK from the history.
     private func retransmit(_ sequenceNumber: UInt16, of subscription: Subscription, to peer: Peer, now: Instant) {
         guard let session = peer.session, let destination = peer.ice.selected else { return }
-        if egress.isFull { flush() }
+        guard makeRoom(for: 1) else { return count(.egressFull) }
         if subscription.retransmit(sequenceNumber, sealer: session.sealer, to: destination, into: egress, now: now) {
             counters.packetsRetransmitted += 1
         }

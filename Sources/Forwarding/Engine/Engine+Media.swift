@@ -173,21 +173,21 @@ extension Engine {
         for subscription in track.subscriptions {
             let peer = subscription.peer
             guard case .connected(let session) = peer.phase, let destination = peer.ice.selected else { continue }
-            for sequence in encoding.pending {
-                if egress.isFull { flush() }
-                switch subscription.forward(
-                    sequence,
-                    of: encoding,
-                    sealer: session.sealer,
-                    to: destination,
-                    into: egress,
-                    now: now
-                ) {
-                case .forwarded: counters.packetsForwarded += 1
-                case .awaitsKeyframe: needsKeyframe = true
-                case .skipped: break
-                }
+            // What does not fit is left out whole, so that nobody gets half a frame.
+            guard makeRoom(for: encoding.pending.count) else {
+                counters.drops[DropReason.egressFull.rawValue] += UInt64(encoding.pending.count)
+                continue
             }
+            let forwarded = subscription.forward(
+                encoding,
+                run: run,
+                sealer: session.sealer,
+                to: destination,
+                into: egress,
+                now: now
+            )
+            counters.packetsForwarded += UInt64(forwarded)
+            if subscription.awaitsKeyframe { needsKeyframe = true }
         }
         if track.relayTargets != 0 {
             for sequence in encoding.pending { relay(sequence, of: encoding, of: track) }

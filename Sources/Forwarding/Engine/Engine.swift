@@ -11,10 +11,9 @@ public final class Engine {
     static let deadlineGrid = Duration.milliseconds(10)
     /// The SSRC of our own RTCP towards publishers. We send no RTP there, so any will do; browsers use 1 for the same.
     static let reportingSSRC: UInt32 = 1
-    /// Datagrams that one flush holds at most.
-    static let egressCapacity = 512
     /// The largest packet that fits an egress slot with whatever our header and SRTP add.
-    static let maximumPacketBytes = EgressBatch.slotBytes - OutgoingHeader.maximumGrowth - 2 - 16
+    static let maximumPacketBytes =
+        EgressBatch.slotBytes - OutgoingHeader.maximumGrowth - 2 - PacketRun.maximumPadding - 16
 
     /// This worker's counters. The worker adds what only it can see: send failures, loop time, latency, bytes.
     public var counters = WorkerCounters()
@@ -25,7 +24,8 @@ public final class Engine {
     let outgoingRelays: [RelayRing?]
     let incomingRelays: [RelayRing?]
     unowned let output: any EngineOutput
-    let egress = EgressBatch(capacity: Engine.egressCapacity)
+    let egress = EgressBatch()
+    let run = PacketRun()
 
     var peers: [PeerID: Peer] = [:]
     var peersByUsername: [UsernameKey: Peer] = [:]
@@ -143,13 +143,23 @@ public final class Engine {
     func count(_ reason: DropReason) { counters.count(reason) }
 
     func flush() {
-        if egress.count > 0 { output.flush(egress) }
+        if !egress.isEmpty { output.flush(egress) }
+    }
+
+    /// The socket takes datagrams again: sends what waits.
+    public func flushWaiting() { flush() }
+
+    /// Whether there is room for this many datagrams. What waits is sent first when it is a good deal by now.
+    @inline(__always)
+    func makeRoom(for datagrams: Int) -> Bool {
+        if egress.wantsFlush { flush() }
+        return egress.hasRoom(for: datagrams)
     }
 
     /// Queues a datagram that is ready to be sent.
     func send(_ datagram: UnsafeRawBufferPointer, to destination: SocketAddress) {
         guard let base = datagram.baseAddress, datagram.count <= EgressBatch.slotBytes else { return }
-        if egress.isFull { flush() }
+        guard makeRoom(for: 1) else { return count(.egressFull) }
         egress.freeSlot.copyMemory(from: base, byteCount: datagram.count)
         egress.commit(length: datagram.count, to: destination)
     }
@@ -159,7 +169,7 @@ public final class Engine {
         guard let session = peer.session, let destination = peer.ice.selected, !rtcpBuffer.isEmpty,
             rtcpBuffer.count + session.profile.rtcpOverhead <= EgressBatch.slotBytes
         else { return }
-        if egress.isFull { flush() }
+        guard makeRoom(for: 1) else { return count(.egressFull) }
         let length = rtcpBuffer.withUnsafeBytes { session.sealer.sealRTCP($0, into: egress.freeSlot) }
         egress.commit(length: length, to: destination)
     }

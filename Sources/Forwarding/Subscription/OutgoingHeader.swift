@@ -37,6 +37,24 @@ struct OutgoingHeader {
         allowsTwoByteElements = parameters.allowsMixedHeaderExtensions || needsTwoByteElements
     }
 
+    /// The length in bytes of the header that `write` would write.
+    @inline(__always)
+    func length(of record: UnsafePointer<PacketRecord>, includesMID: Bool) -> Int {
+        let usesTwoBytes = needsTwoByteElements || (allowsTwoByteElements && holdsLongElement(record))
+        let prefix = usesTwoBytes ? 2 : 1
+        var length = 0
+        func add(_ meaning: UInt8, _ value: Int) {
+            if identifiers[Int(meaning)] != 0, usesTwoBytes || (1...16).contains(value) { length += prefix + value }
+        }
+        if includesMID, midLength > 0 { add(HeaderExtension.mid.rawValue, midLength) }
+        add(HeaderExtension.absoluteSendTime.rawValue, 3)
+        for index in 0..<Int(record.pointee.extensionCount) {
+            let element = record.pointee.extensions[index]
+            add(element.meaning, Int(element.length))
+        }
+        return length == 0 ? 12 : 16 + (length + 3) & ~3
+    }
+
     /// Writes a header at `target`.
     ///
     /// - Parameters:

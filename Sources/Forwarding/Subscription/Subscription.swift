@@ -4,15 +4,6 @@ import Wire
 
 /// One track forwarded to one peer: rewrites the publisher's packets into one continuous RTP source of our own.
 final class Subscription {
-    /// What happened to a packet that was to be forwarded.
-    enum Outcome {
-        case forwarded
-        /// It starts no keyframe, and the viewer's decoder can't start without one.
-        case awaitsKeyframe
-        /// It precedes the packet that the viewer started with, or belongs to no encoding that is forwarded.
-        case skipped
-    }
-
     /// A viewer's retransmissions may at most equal what was forwarded to it, plus this many packets.
     private static let retransmissionBurst = 256
 
@@ -89,54 +80,69 @@ final class Subscription {
         needsKeyframe && (mapping == nil || mapping?.generation != track.encoding?.generation)
     }
 
-    /// Forwards one packet of `encoding`: step 6 of the data path.
+    /// Forwards the packets of `encoding` that came in this turn: step 6 of the data path.
     ///
-    /// The batch must not be full.
-    @inline(__always)
+    /// The batch must have room for all of them.
+    ///
+    /// - Parameter run: Whatever it holds is forgotten.
+    /// - Returns: How many packets were forwarded. Others precede the packet that the viewer started with, or the keyframe that
+    ///   its decoder waits for.
     func forward(
-        _ sequence: UInt64,
-        of encoding: Encoding,
+        _ encoding: Encoding,
+        run: PacketRun,
         sealer: SRTPSealer,
         to destination: SocketAddress,
         into egress: EgressBatch,
         now: Instant
-    ) -> Outcome {
-        guard let record = encoding.history.record(of: sequence) else { return .skipped }
-        let map: Mapping
-        if let current = mapping, current.generation == encoding.generation {
-            guard sequence >= current.firstSequence else { return .skipped }
-            map = current
-        } else {
-            guard !needsKeyframe || record.pointee.startsKeyframe else { return .awaitsKeyframe }
-            map = start(at: record.pointee, of: encoding, now: now)
+    ) -> Int {
+        run.removeAll()
+        for sequence in encoding.pending {
+            guard let record = encoding.history.record(of: sequence) else { continue }
+            if let mapping, mapping.generation == encoding.generation {
+                guard sequence >= mapping.firstSequence else { continue }
+            } else {
+                guard !needsKeyframe || record.pointee.startsKeyframe else { continue }
+                mapping = start(at: record.pointee, of: encoding, now: now)
+            }
+            run.append(
+                record,
+                bytes: encoding.history.bytes(of: sequence),
+                length: header.length(of: record, includesMID: includesMID) + record.pointee.payloadLength
+            )
         }
+        guard run.count > 0, let mapping else { return 0 }
+        // Without RTX a packet may have to be repeated to the bit, so it is not changed to suit its neighbours.
+        if retransmissionHeader != nil { run.equalizeLengths() }
 
-        let outgoing = sequence &+ map.sequenceOffset
-        let timestamp = record.pointee.timestamp &+ map.timestampOffset
-        let length = write(
-            record,
-            bytes: encoding.history.bytes(of: sequence),
-            header: header,
-            sequence: outgoing,
-            timestamp: timestamp,
-            ssrc: ssrc,
-            originalSequenceNumber: nil,
-            sealer: sealer,
-            into: egress,
-            now: now
-        )
-        egress.commit(length: length, to: destination)
-
-        if outgoing >= nextSequence {
-            nextSequence = outgoing + 1
-            lastTimestamp = timestamp
-            lastSentAt = now
+        for index in 0..<run.count {
+            let packet = run[index]
+            let outgoing = packet.record.pointee.sequence &+ mapping.sequenceOffset
+            let timestamp = packet.record.pointee.timestamp &+ mapping.timestampOffset
+            let length = write(
+                packet.record,
+                bytes: packet.bytes,
+                padding: packet.padding,
+                header: header,
+                sequence: outgoing,
+                timestamp: timestamp,
+                ssrc: ssrc,
+                originalSequenceNumber: nil,
+                sealer: sealer,
+                into: egress,
+                now: now
+            )
+            egress.commit(length: length, to: destination)
+            if outgoing >= nextSequence {
+                nextSequence = outgoing + 1
+                lastTimestamp = timestamp
+            }
+            bytesSent += UInt64(length)
+            payloadBytesSent += UInt64(packet.record.pointee.payloadLength)
         }
-        packetsForwarded += 1
-        bytesSent += UInt64(length)
-        payloadBytesSent += UInt64(record.pointee.payloadLength)
-        if retransmissionCredit < Self.retransmissionBurst { retransmissionCredit += 1 }
-        return .forwarded
+        lastSentAt = now
+        packetsForwarded += UInt64(run.count)
+        retransmissionCredit = min(retransmissionCredit + run.count, Self.retransmissionBurst)
+        return run.count
     }
 
     /// Answers a viewer's NACK for one packet from the history: over RTX (RFC 4588) where negotiated, else by the same
@@ -168,6 +174,7 @@ final class Subscription {
             length = write(
                 record,
                 bytes: bytes,
+                padding: 0,
                 header: retransmissionHeader,
                 sequence: nextRetransmissionSequence,
                 timestamp: timestamp,
@@ -182,6 +189,7 @@ final class Subscription {
             length = write(
                 record,
                 bytes: bytes,
+                padding: 0,
                 header: header,
                 sequence: outgoing,
                 timestamp: timestamp,
@@ -232,6 +240,9 @@ final class Subscription {
         return (ntp, timestamp &+ mapping.timestampOffset)
     }
 
+    /// Without RTX a packet may have to be repeated to the bit, so what it says must not depend on when.
+    private var includesMID: Bool { !viewerKnowsSource || retransmissionHeader == nil }
+
     /// Puts the first packet of a new encoding directly behind the last one of the old.
     private func start(at record: PacketRecord, of encoding: Encoding, now: Instant) -> Mapping {
         var timestampOffset: UInt32 = 0
@@ -240,21 +251,22 @@ final class Subscription {
             let units = max(1, elapsed / 1_000 * UInt64(clockRate) / 1_000_000)
             timestampOffset = lastTimestamp &+ UInt32(truncatingIfNeeded: units) &- record.timestamp
         }
-        let map = Mapping(
+        return Mapping(
             generation: encoding.generation,
             firstSequence: record.sequence,
             sequenceOffset: nextSequence &- record.sequence,
             timestampOffset: timestampOffset
         )
-        mapping = map
-        return map
     }
 
     /// Writes and seals one packet in the batch's next slot.
+    ///
+    /// - Parameter padding: Bytes of RTP padding, 0 to 255; a packet without payload gets at least one.
     @inline(__always)
     private func write(
         _ record: UnsafePointer<PacketRecord>,
         bytes: UnsafeRawPointer,
+        padding: Int,
         header: OutgoingHeader,
         sequence: UInt64,
         timestamp: UInt32,
@@ -266,7 +278,9 @@ final class Subscription {
     ) -> Int {
         let slot = egress.freeSlot
         let payloadLength = record.pointee.payloadLength
+        // The publisher's padding is not worth its bytes, but its sequence number has to be filled.
         let isPaddingOnly = payloadLength == 0 && originalSequenceNumber == nil
+        let padding = isPaddingOnly ? max(padding, 1) : padding
         let headerLength = header.write(
             to: slot,
             record: record,
@@ -274,9 +288,8 @@ final class Subscription {
             sequenceNumber: UInt16(truncatingIfNeeded: sequence),
             timestamp: timestamp,
             ssrc: ssrc,
-            padding: isPaddingOnly,
-            // Without RTX a packet may have to be repeated to the bit, so what it says must not depend on when.
-            includesMID: !viewerKnowsSource || retransmissionHeader == nil,
+            padding: padding > 0,
+            includesMID: includesMID,
             now: now
         )
         var payload = UnsafeRawBufferPointer(start: bytes + Int(record.pointee.payloadOffset), count: payloadLength)
@@ -287,15 +300,11 @@ final class Subscription {
             target.storeBytes(of: originalSequenceNumber.bigEndian, as: UInt16.self)
             if let base = payload.baseAddress { (target + 2).copyMemory(from: base, byteCount: payloadLength) }
             payload = UnsafeRawBufferPointer(start: target, count: payloadLength + 2)
-        } else if isPaddingOnly {
-            // The publisher's padding is not worth its bytes, but its sequence number has to be filled.
-            let target = slot + headerLength
-            target.storeBytes(of: 1, as: UInt8.self)
-            payload = UnsafeRawBufferPointer(start: target, count: 1)
         }
         return sealer.seal(
             header: UnsafeRawBufferPointer(start: slot, count: headerLength),
             payload: payload,
+            padding: padding,
             rolloverCounter: UInt32(truncatingIfNeeded: sequence >> 16),
             into: slot
         )

@@ -14,7 +14,11 @@ public final class DTLSContext {
     let context: OpaquePointer
     private let certificate: DTLSCertificate
 
-    public init(certificate: DTLSCertificate) throws(DTLSError) {
+    /// - Parameter profiles: SRTP profiles that are offered, or chosen from, most preferred first; at least one.
+    public init(
+        certificate: DTLSCertificate,
+        profiles: [SRTPProfile] = SRTPProfile.preferred
+    ) throws(DTLSError) {
         guard let context = SSL_CTX_new(DTLS_method()) else { throw .context }
         self.context = context
         self.certificate = certificate
@@ -29,7 +33,7 @@ public final class DTLSContext {
             SSL_CTX_use_certificate(context, certificate.certificate) == 1,
             SSL_CTX_use_PrivateKey(context, certificate.key) == 1,
             // RFC 5764 §4.1.2; returns 0 for success.
-            SSL_CTX_set_tlsext_use_srtp(context, SRTPProfile.preferenceList) == 0
+            SSL_CTX_set_tlsext_use_srtp(context, profiles.map(\.nameInOpenSSL).joined(separator: ":")) == 0
         else { throw .context }
     }
 

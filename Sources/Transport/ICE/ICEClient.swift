@@ -1,8 +1,8 @@
 public import Wire
 
-/// The controlling side of ICE towards one remote address: what a load generator or a node-to-node relay needs to reach an
-/// ICE-lite server. One local and one remote candidate make one pair, nominated with its first check (RFC 8445 §8.1.1 lets a
-/// controlling agent nominate as it likes).
+/// The client's side of ICE towards one remote address: what a load generator or a node-to-node relay needs to reach a
+/// server. One local and one remote candidate make one pair, nominated with its first check (RFC 8445 §8.1.1 lets a controlling
+/// agent nominate as it likes).
 public struct ICEClient {
     /// RFC 8445 §14.3: the first retransmission; doubles each time up to `maximumInterval`.
     private static let firstInterval = Duration.milliseconds(50)
@@ -19,22 +19,28 @@ public struct ICEClient {
 
     private let local: ICECredentials
     private let remote: ICECredentials
+    private let localKey: HMACSHA1
     private let remoteKey: HMACSHA1
+    private let isControlling: Bool
     private let tieBreaker: UInt64
     private var random: any RandomNumberGenerator & Sendable
     private var interval = ICEClient.firstInterval
     private var pending: STUNMessage.TransactionID?
     private var scratch: [UInt8] = []
 
+    /// - Parameter isControlling: True for the one who offered, and towards any lite server (RFC 8445 §6.1.1).
     public init(
         local: ICECredentials,
         remote: ICECredentials,
+        isControlling: Bool = true,
         now: Instant,
         random: any RandomNumberGenerator & Sendable = SecureRandom()
     ) {
         self.local = local
         self.remote = remote
+        self.isControlling = isControlling
         self.random = random
+        localKey = HMACSHA1(key: local.password.utf8)
         remoteKey = HMACSHA1(key: remote.password.utf8)
         tieBreaker = self.random.next()
         nextDeadline = now
@@ -55,8 +61,12 @@ public struct ICEClient {
         buffer.removeAll(keepingCapacity: true)
         var builder = STUNBuilder(.request, transactionID: transaction, buffer: buffer)
         builder.addUsername(remote.usernameFragment, local.usernameFragment)
-        builder.addControlling(tieBreaker: tieBreaker)
-        builder.addUseCandidate()
+        if isControlling {
+            builder.addControlling(tieBreaker: tieBreaker)
+            builder.addUseCandidate()
+        } else {
+            builder.addControlled(tieBreaker: tieBreaker)
+        }
         // RFC 8445 §5.1.2: a peer-reflexive candidate's type preference of 110.
         builder.addPriority(110 << 24 | 0xFFFF << 8 | 255)
         ICEAgent.seal(&builder, key: remoteKey)
@@ -78,15 +88,7 @@ public struct ICEClient {
         guard let message = try? STUNMessage(parsing: datagram), message.messageClass == .success,
             message.transactionID == pending
         else { return false }
-        scratch.removeAll(keepingCapacity: true)
-        guard let expected = message.integrityInput(in: datagram, into: &scratch) else { return false }
-        let isAuthentic = scratch.withUnsafeBytes { input in
-            expected.withUnsafeBytes { expected in
-                guard let base = expected.baseAddress else { return false }
-                return remoteKey.verifies(input, against: base, length: 20)
-            }
-        }
-        guard isAuthentic else { return false }
+        guard isAuthentic(message, in: datagram, key: remoteKey) else { return false }
         pending = nil
         mappedAddress = message.mappedAddress
         if !isConnected {
@@ -94,5 +96,36 @@ public struct ICEClient {
             nextDeadline = now + Self.consentInterval
         }
         return true
+    }
+
+    /// Answers a check of a server that is no lite one (RFC 8445 §7.3): it sends media only where it got an answer from.
+    ///
+    /// - Parameters:
+    ///   - server: Where the check came from.
+    ///   - reply: Replaced by the answer.
+    /// - Returns: False when the datagram is no authentic check.
+    public mutating func answer(_ datagram: RawSpan, from server: SocketAddress, reply: inout [UInt8]) -> Bool {
+        guard let message = try? STUNMessage(parsing: datagram), message.messageClass == .request,
+            message.method == STUNMessage.bindingMethod,
+            message.hasUsernamePrefix(local.usernameFragment, in: datagram),
+            isAuthentic(message, in: datagram, key: localKey)
+        else { return false }
+        reply.removeAll(keepingCapacity: true)
+        var builder = STUNBuilder(.success, transactionID: message.transactionID, buffer: reply)
+        builder.addXORMappedAddress(server)
+        ICEAgent.seal(&builder, key: localKey)
+        reply = builder.finish()
+        return true
+    }
+
+    private mutating func isAuthentic(_ message: STUNMessage, in datagram: RawSpan, key: HMACSHA1) -> Bool {
+        scratch.removeAll(keepingCapacity: true)
+        guard let expected = message.integrityInput(in: datagram, into: &scratch) else { return false }
+        return scratch.withUnsafeBytes { input in
+            expected.withUnsafeBytes { expected in
+                guard let base = expected.baseAddress else { return false }
+                return key.verifies(input, against: base, length: 20)
+            }
+        }
     }
 }

@@ -76,24 +76,25 @@ final class SRTPCipher {
 
     // MARK: Counter mode
 
-    /// En- or decrypts `count` bytes (RFC 3711 §4.1.1).
+    /// En- or decrypts `count` bytes and then `padding` bytes of RTP padding (RFC 3711 §4.1.1).
     @inline(__always)
     func transformCounterMode(
         ssrc: UInt32,
         index: UInt64,
         from source: UnsafeRawPointer,
         to target: UnsafeMutableRawPointer,
-        count: Int
+        count: Int,
+        padding: Int = 0
     ) -> Bool {
         var iv = salt
         Self.mix(UInt64(ssrc), bytes: 4, at: 4, into: &iv)
         Self.mix(index, bytes: 6, at: 8, into: &iv)
-        return setIV(&iv) && update(target, source, count)
+        return setIV(&iv) && (count == 0 || update(target, source, count)) && pad(target + count, padding)
     }
 
     // MARK: AEAD
 
-    /// Encrypts `count` bytes and writes the 16 bytes of tag behind them.
+    /// Encrypts `count` bytes and then `padding` bytes of RTP padding, and writes the 16 bytes of tag behind them.
     @inline(__always)
     func seal(
         iv: inout InlineArray<16, UInt8>,
@@ -101,13 +102,14 @@ final class SRTPCipher {
         _ moreAssociated: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0),
         from source: UnsafeRawPointer,
         to target: UnsafeMutableRawPointer,
-        count: Int
+        count: Int,
+        padding: Int = 0
     ) -> Bool {
         guard setIV(&iv), authenticate(associated), moreAssociated.isEmpty || authenticate(moreAssociated),
-            count == 0 || update(target, source, count)
+            count == 0 || update(target, source, count), pad(target + count, padding)
         else { return false }
         var length: Int32 = 0
-        let end = target + count
+        let end = target + count + padding
         return EVP_CipherFinal_ex(context, end.assumingMemoryBound(to: UInt8.self), &length) == 1
             && sluice_EVP_GCM_get_tag(context, end, 16) == 1
     }
@@ -189,6 +191,15 @@ final class SRTPCipher {
             source.assumingMemoryBound(to: UInt8.self),
             Int32(truncatingIfNeeded: count)
         ) == 1
+    }
+
+    /// Writes RTP padding (RFC 3550 §5.1: zeros, and its length in the last byte) and encrypts it behind what came before.
+    @inline(__always)
+    private func pad(_ target: UnsafeMutableRawPointer, _ count: Int) -> Bool {
+        guard count > 0 else { return true }
+        target.initializeMemory(as: UInt8.self, repeating: 0, count: count)
+        target.storeBytes(of: UInt8(truncatingIfNeeded: count), toByteOffset: count - 1, as: UInt8.self)
+        return update(target, target, count)
     }
 
     /// XORs the lowest `bytes` bytes of a number, big-endian, into an IV.

@@ -5,7 +5,9 @@ public enum SRTPProfile: UInt16, Sendable, CaseIterable {
     case aeadAES256GCM = 0x0008
 
     /// In our order of preference: GCM costs a tenth of the others.
-    static let preferenceList = "SRTP_AEAD_AES_128_GCM:SRTP_AEAD_AES_256_GCM:SRTP_AES128_CM_SHA1_80"
+    public static let preferred: [SRTPProfile] = [
+        .aeadAES128GCM, .aeadAES256GCM, .aes128CounterModeHMACSHA1Tag80,
+    ]
 
     /// The registered name.
     public var name: String {
@@ -15,6 +17,9 @@ public enum SRTPProfile: UInt16, Sendable, CaseIterable {
         case .aeadAES256GCM: "SRTP_AEAD_AES_256_GCM"
         }
     }
+
+    /// OpenSSL leaves the MAC's HMAC out of one name.
+    var nameInOpenSSL: String { self == .aes128CounterModeHMACSHA1Tag80 ? "SRTP_AES128_CM_SHA1_80" : name }
 
     var isAEAD: Bool { self != .aes128CounterModeHMACSHA1Tag80 }
 

@@ -16,13 +16,15 @@ public final class SRTPSealer {
     /// - Parameters:
     ///   - header: The RTP header with its extension, at least 12 bytes; it may already lie at `output`.
     ///   - payload: What is encrypted; it may already lie behind the header at `output`, else it must not overlap it.
+    ///   - padding: Bytes of RTP padding behind the payload, 0 to 255 (RFC 3550 §5.1); the header's P bit says that there is some.
     ///   - rolloverCounter: How often the sequence number has wrapped (RFC 3711 §3.3.1).
-    ///   - output: Room for header, payload and `rtpTagLength` bytes.
+    ///   - output: Room for header, payload, padding and `rtpTagLength` bytes.
     /// - Returns: The sealed packet's length in bytes; 0 when OpenSSL failed.
     @inline(__always)
     public func seal(
         header: UnsafeRawBufferPointer,
         payload: UnsafeRawBufferPointer,
+        padding: Int = 0,
         rolloverCounter: UInt32,
         into output: UnsafeMutableRawPointer
     ) -> Int {
@@ -33,13 +35,18 @@ public final class SRTPSealer {
         let index = UInt64(rolloverCounter) << 16 | UInt64(sequenceNumber)
         let body = output + header.count
         let source = payload.baseAddress ?? UnsafeRawPointer(body)
-        let length = header.count + payload.count
+        let length = header.count + payload.count + padding
 
         if let authenticator = rtp.authenticator {
-            guard
-                payload.isEmpty
-                    || rtp.transformCounterMode(ssrc: ssrc, index: index, from: source, to: body, count: payload.count)
-            else { return 0 }
+            let isTransformed = rtp.transformCounterMode(
+                ssrc: ssrc,
+                index: index,
+                from: source,
+                to: body,
+                count: payload.count,
+                padding: padding
+            )
+            guard isTransformed else { return 0 }
             var counter = rolloverCounter.bigEndian
             var tag = InlineArray<20, UInt8>(repeating: 0)
             withUnsafeBytes(of: &counter) { counter in
@@ -61,7 +68,8 @@ public final class SRTPSealer {
             UnsafeRawBufferPointer(start: output, count: header.count),
             from: source,
             to: body,
-            count: payload.count
+            count: payload.count,
+            padding: padding
         )
         return sealed ? length + 16 : 0
     }
@@ -85,16 +93,14 @@ public final class SRTPSealer {
         let bodyLength = packet.count - 8
 
         if let authenticator = rtcp.authenticator {
-            guard
-                bodyLength == 0
-                    || rtcp.transformCounterMode(
-                        ssrc: ssrc,
-                        index: UInt64(index),
-                        from: base + 8,
-                        to: output + 8,
-                        count: bodyLength
-                    )
-            else { return 0 }
+            let isTransformed = rtcp.transformCounterMode(
+                ssrc: ssrc,
+                index: UInt64(index),
+                from: base + 8,
+                to: output + 8,
+                count: bodyLength
+            )
+            guard isTransformed else { return 0 }
             output.storeBytes(of: trailer, toByteOffset: packet.count, as: UInt32.self)
             let length = packet.count + 4
             var tag = InlineArray<20, UInt8>(repeating: 0)

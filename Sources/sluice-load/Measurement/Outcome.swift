@@ -1,0 +1,38 @@
+import Transport
+
+/// What a run measured.
+struct Outcome: Sendable {
+    /// The measured window: from its beginning until what its publishers sent had time to arrive.
+    struct Window: Sendable {
+        var startedAt = Instant(nanoseconds: 0)
+        /// RTP packets of all publishers, and their video frames.
+        var packetsSent: UInt64 = 0
+        var framesSent: UInt64 = 0
+        var latency = LatencyByKind()
+    }
+
+    struct PublisherResult: Sendable {
+        var packetsSent: UInt64
+        var keyframesSent: UInt64
+        var keyframeRequests: UInt64
+        var nacksReceived: UInt64
+        var packetsRetransmitted: UInt64
+    }
+
+    struct ViewerResult: Sendable {
+        var index: Int
+        var isConnected: Bool
+        var isVerified: Bool
+        var timeToPicture: Duration?
+        var lastWholeFrame: Instant?
+        var lostWhileOthersJoined: UInt64
+        var window: Viewer.Counts
+    }
+
+    var window: Window
+    /// What the viewers negotiated.
+    var profile: SRTPProfile?
+    var publishers: [PublisherResult]
+    var viewers: [ViewerResult]
+    var handshakesFailed: Int
+}

@@ -1,0 +1,168 @@
+import Foundation
+import Transport
+
+/// The figures of a run, for people and for programs.
+struct Report: Encodable, Sendable {
+    struct Latency: Encodable, Sendable {
+        var p50 = 0.0
+        var p99 = 0.0
+        var maximum = 0.0
+
+        init(_ histogram: LatencyHistogram) {
+            p50 = histogram.milliseconds(at: 0.5)
+            p99 = histogram.milliseconds(at: 0.99)
+            maximum = Double(histogram.maximum) / 1e6
+        }
+    }
+
+    var publishers: Int
+    /// Viewers' sessions that were asked for, that connected, and that ever had a whole picture.
+    var viewers: Int
+    var connected: Int
+    var withPicture: Int
+    /// Those without a whole frame in the last two seconds before the publishers stopped.
+    var withoutPictureAtEnd: Int
+    var profile: String
+    var seconds: Double
+
+    var packetsSent: UInt64
+    var packetsReceived: UInt64
+    /// Sequence numbers that viewers missed, per cent.
+    var lossPercent: Double
+    /// Packets that viewers received of those that were sent for them, per cent; lower than 100 when the server shed some.
+    var deliveredPercent: Double
+    /// The viewer that got the fewest, and the one that got the most.
+    var leastDeliveredPercent: Double
+    var mostDeliveredPercent: Double
+    var wholeFrames: UInt64
+    var brokenFrames: UInt64
+    var halfFrames: UInt64
+    var retransmissions: UInt64
+    var payloadsVerified: UInt64
+    var payloadsCorrupt: UInt64
+
+    /// Milliseconds.
+    var videoLatency: Latency
+    var audioLatency: Latency
+    /// Milliseconds from asking for a stream to its first whole frame.
+    var timeToPicture: Latency
+    /// How long all viewers' signalling took.
+    var joinSeconds = 0.0
+    var handshakesFailed: Int
+    var keyframeRequests: UInt64
+    var keyframes: UInt64
+    /// What the first viewers missed from the moment that the others began to join until the window.
+    var lostByFirstViewers: UInt64
+
+    var serverCPUSeconds: Double?
+    var serverResidentMegabytes: Double?
+    var loadCPUSeconds = 0.0
+    /// The server's `utime + stime` over the packets that viewers received, in microseconds.
+    var serverMicrosecondsPerPacket: Double? {
+        guard let serverCPUSeconds, packetsReceived > 0 else { return nil }
+        return serverCPUSeconds / Double(packetsReceived) * 1e6
+    }
+    var loadMicrosecondsPerPacket: Double { packetsReceived > 0 ? loadCPUSeconds / Double(packetsReceived) * 1e6 : 0 }
+
+    init(_ outcome: Outcome, plan: LoadPlan) {
+        let window = outcome.window
+        publishers = plan.publishers
+        viewers = plan.viewers * plan.sessionsPerViewer
+        connected = outcome.viewers.count(where: \.isConnected)
+        withPicture = outcome.viewers.count { $0.timeToPicture != nil }
+        let end = window.startedAt + plan.duration
+        withoutPictureAtEnd = outcome.viewers.count { viewer in
+            viewer.lastWholeFrame.map { $0 + .seconds(2) < end } ?? true
+        }
+        profile = outcome.profile?.name ?? "none"
+        seconds = plan.duration.seconds
+
+        packetsSent = window.packetsSent
+        packetsReceived = outcome.viewers.reduce(0) { $0 + $1.window.packets }
+        let lost = outcome.viewers.reduce(0) { $0 + $1.window.lost }
+        lossPercent = lost > 0 ? Double(lost) / Double(packetsReceived + lost) * 100 : 0
+        let perSession = Double(window.packetsSent) / Double(max(plan.publishers, 1)) * Double(plan.streamsPerSession)
+        func part(_ packets: UInt64) -> Double { perSession > 0 ? Double(packets) / perSession * 100 : 0 }
+        deliveredPercent = part(packetsReceived) / Double(max(viewers, 1))
+        let delivered = outcome.viewers.map { part($0.window.packets) }
+        leastDeliveredPercent = delivered.min() ?? 0
+        mostDeliveredPercent = delivered.max() ?? 0
+        wholeFrames = outcome.viewers.reduce(0) { $0 + $1.window.wholeFrames }
+        brokenFrames = outcome.viewers.reduce(0) { $0 + $1.window.brokenFrames }
+        halfFrames = outcome.viewers.reduce(0) { $0 + $1.window.halfFrames }
+        retransmissions = outcome.viewers.reduce(0) { $0 + $1.window.retransmissions }
+        payloadsVerified = outcome.viewers.reduce(0) { $0 + $1.window.verified }
+        payloadsCorrupt = outcome.viewers.reduce(0) { $0 + $1.window.corrupt }
+
+        videoLatency = Latency(window.latency.video)
+        audioLatency = Latency(window.latency.audio)
+        var pictures = LatencyHistogram()
+        for viewer in outcome.viewers {
+            if let time = viewer.timeToPicture { pictures.record(UInt64(clamping: time.wholeNanoseconds)) }
+        }
+        timeToPicture = Latency(pictures)
+        handshakesFailed = outcome.handshakesFailed
+        keyframeRequests = outcome.publishers.reduce(0) { $0 + $1.keyframeRequests }
+        keyframes = outcome.publishers.reduce(0) { $0 + $1.keyframesSent }
+        lostByFirstViewers = outcome.viewers.reduce(0) { sum, viewer in
+            sum + (viewer.index < plan.firstViewers ? viewer.lostWhileOthersJoined : 0)
+        }
+    }
+
+    /// One JSON object, with `serverMicrosecondsPerPacket` and `loadMicrosecondsPerPacket` in it.
+    func json() throws -> String {
+        struct Document: Encodable {
+            let report: Report
+
+            enum Keys: String, CodingKey { case serverMicrosecondsPerPacket, loadMicrosecondsPerPacket }
+
+            func encode(to encoder: any Encoder) throws {
+                try report.encode(to: encoder)
+                var derived = encoder.container(keyedBy: Keys.self)
+                try derived.encode(report.serverMicrosecondsPerPacket, forKey: .serverMicrosecondsPerPacket)
+                try derived.encode(report.loadMicrosecondsPerPacket, forKey: .loadMicrosecondsPerPacket)
+            }
+        }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+        return String(decoding: try encoder.encode(Document(report: self)), as: UTF8.self)
+    }
+
+    /// A table for people.
+    func table() -> String {
+        func number(_ value: Double, _ digits: Int = 2) -> String {
+            value.formatted(.number.precision(.fractionLength(digits)).grouping(.never))
+        }
+        func latency(_ value: Latency) -> String {
+            "p50 \(number(value.p50)) ms, p99 \(number(value.p99)) ms, longest \(number(value.maximum)) ms"
+        }
+        var rows: [(String, String)] = [
+            ("viewers", "\(connected) of \(viewers) connected, \(withPicture) had a picture"),
+            ("without one in the last 2 s", "\(withoutPictureAtEnd)"),
+            ("encryption", profile),
+            ("packets in \(number(seconds, 0)) s", "\(packetsSent) published, \(packetsReceived) received by viewers"),
+            ("lost", "\(number(lossPercent, 3)) %"),
+            (
+                "delivered",
+                "\(number(deliveredPercent)) % (viewers from \(number(leastDeliveredPercent)) to "
+                    + "\(number(mostDeliveredPercent)) %)"
+            ),
+            ("frames", "\(wholeFrames) whole, \(brokenFrames) with a gap, \(halfFrames) cut short"),
+            ("payloads checked", "\(payloadsVerified) right, \(payloadsCorrupt) wrong"),
+            ("latency of video", latency(videoLatency)),
+            ("latency of audio", latency(audioLatency)),
+            ("time to a picture", latency(timeToPicture)),
+            ("joining", "\(number(joinSeconds)) s of signalling, \(handshakesFailed) handshakes failed"),
+            ("keyframes", "\(keyframes) sent, \(keyframeRequests) asked for"),
+            ("lost by the first viewers", "\(lostByFirstViewers) while others joined"),
+            ("load generator's CPU", "\(number(loadMicrosecondsPerPacket, 3)) µs a packet received"),
+        ]
+        if let cost = serverMicrosecondsPerPacket, let used = serverCPUSeconds, let memory = serverResidentMegabytes {
+            rows.append(("server's CPU", "\(number(cost, 3)) µs a packet received (\(number(used)) s in all)"))
+            rows.append(("server's memory", "\(number(memory, 1)) MB"))
+        }
+        let width = rows.map(\.0.count).max() ?? 0
+        return "\n"
+            + rows.map { $0.0 + String(repeating: " ", count: width - $0.0.count + 2) + $0.1 }.joined(separator: "\n")
+    }
+}

@@ -1,0 +1,177 @@
+import Commands
+import Simulation
+import Testing
+import Transport
+import Wire
+
+@testable import Forwarding
+
+/// How packets are put together for the kernel.
+@Suite struct FanOutTests {
+    typealias Calls = ForwardingTests
+
+    /// A frame's packets in one turn, with payloads of these lengths.
+    private static func sendFrame(
+        _ lengths: [Int],
+        from first: UInt64,
+        by client: SimulatedClient,
+        in simulation: Simulation,
+        isKeyframe: Bool
+    ) {
+        for (index, length) in lengths.enumerated() {
+            var payload = Calls.payload(UInt32(first) + UInt32(index), isKeyframe: isKeyframe && index == 0)
+            if index > 0 { payload[0] = 0 }
+            payload += [UInt8](repeating: 9, count: length - payload.count)
+            client.send(
+                sequence: first + UInt64(index),
+                timestamp: UInt32(first) &* 90,
+                ssrc: Calls.sourceSSRC,
+                marker: index + 1 == lengths.count,
+                payload: payload
+            )
+        }
+        simulation.run(for: .milliseconds(1))
+    }
+
+    private struct Call {
+        let simulation: Simulation
+        let publisher: SimulatedClient
+        let viewer: SimulatedClient
+    }
+
+    private static func call(withRTX: Bool = true) throws -> Call {
+        let simulation = try Simulation(seed: 1)
+        let publisher = try simulation.connect(1, published: [Calls.published])
+        let viewer = try simulation.connect(2, subscribed: [Calls.subscribed(withRTX: withRTX)])
+        simulation.keepsSent = true
+        return Call(simulation: simulation, publisher: publisher, viewer: viewer)
+    }
+
+    @Test(arguments: [
+        [1000, 1000, 1000],
+        // As libwebrtc cuts frames: the shorter ones first.
+        [999, 999, 1000, 1000],
+        [1000, 1000, 999],
+        [990, 1000, 985, 1001],
+        // The last one may be shorter by any number.
+        [1000, 1000, 1000, 40],
+    ])
+    func aFrameIsOneMessage(lengths: [Int]) throws {
+        let call = try Self.call()
+        Self.sendFrame(lengths, from: 1, by: call.publisher, in: call.simulation, isKeyframe: true)
+        #expect(call.simulation.messageSizes == [lengths.count])
+        // What was added is padding, which the viewer takes off.
+        var received: [Int] = []
+        for packet in call.viewer.received {
+            let header = try RTPHeader(parsing: packet.span.bytes)
+            received.append(packet.count - header.payloadOffset - (try header.paddingLength(in: packet.span.bytes)))
+        }
+        #expect(received == lengths)
+    }
+
+    @Test func packetsOfOtherLengthsAreOtherMessages() throws {
+        let call = try Self.call()
+        Self.sendFrame(
+            [500, 1000, 1000, 700, 1000],
+            from: 1,
+            by: call.publisher,
+            in: call.simulation,
+            isKeyframe: true
+        )
+        // 500 | 1000 1000 700 | 1000
+        #expect(call.simulation.messageSizes == [1, 3, 1])
+    }
+
+    @Test func withoutRTXPacketsAreLeftAsTheyAre() throws {
+        let call = try Self.call(withRTX: false)
+        Self.sendFrame([999, 999, 1000, 1000], from: 1, by: call.publisher, in: call.simulation, isKeyframe: true)
+        #expect(call.viewer.headers().allSatisfy { !$0.hasPadding })
+        #expect(call.simulation.messageSizes == [2, 2])
+    }
+
+    @Test func framesOfTwoViewersAreTwoMessages() throws {
+        let call = try Self.call()
+        let other = try call.simulation.connect(3, subscribed: [Calls.subscribed(1)])
+        Self.sendFrame([1000, 1000], from: 1, by: call.publisher, in: call.simulation, isKeyframe: true)
+        #expect(call.viewer.received.count == 2 && other.received.count == 2)
+        #expect(call.simulation.messageSizes.suffix(2) == [2, 2])
+    }
+
+    /// While the kernel takes nothing, packets wait; what no longer fits is left out by whole turns, and counted.
+    @Test func whatTheKernelDoesNotTakeWaits() throws {
+        let call = try Self.call()
+        Self.sendFrame([1000, 1000], from: 1, by: call.publisher, in: call.simulation, isKeyframe: true)
+        #expect(call.viewer.received.count == 2)
+        call.simulation.isBlocked = true
+        var sequence: UInt64 = 3
+        for _ in 0..<10 {
+            Self.sendFrame(
+                [1000, 1000, 1000],
+                from: sequence,
+                by: call.publisher,
+                in: call.simulation,
+                isKeyframe: false
+            )
+            sequence += 3
+        }
+        #expect(call.viewer.received.count == 2)
+        call.simulation.isBlocked = false
+        call.simulation.run(for: .milliseconds(5))
+        #expect(call.viewer.payloads().map { Calls.number($0) } == Array(1...32))
+
+        call.simulation.isBlocked = true
+        for _ in 0..<2000 {
+            Self.sendFrame(
+                [1000, 1000, 1000],
+                from: sequence,
+                by: call.publisher,
+                in: call.simulation,
+                isKeyframe: false
+            )
+            sequence += 3
+        }
+        let dropped = call.simulation.snapshot().counters.drops[DropReason.egressFull.rawValue]
+        #expect(dropped > 1000)
+        call.simulation.isBlocked = false
+        call.simulation.run(for: .milliseconds(5))
+        // Frames of three that are all there, but for some that are left out whole.
+        let numbers = call.viewer.payloads().map { Calls.number($0) }.dropFirst(32)
+        #expect(numbers.count % 3 == 0 && !numbers.isEmpty)
+        for start in stride(from: numbers.startIndex, to: numbers.endIndex, by: 3) {
+            #expect((numbers[start] - 33) % 3 == 0)
+            #expect(numbers[start + 1] == numbers[start] + 1 && numbers[start + 2] == numbers[start] + 2)
+        }
+    }
+
+    @Test func aBatchKeepsWhatWasNotTaken() {
+        let batch = EgressBatch()
+        let near = SocketAddress(ip: .loopbackV4, port: 1)
+        let far = SocketAddress(ip: .loopbackV4, port: 2)
+        for (length, destination) in [(100, near), (100, near), (40, near), (100, near), (100, far), (100, far)] {
+            batch.freeSlot.initializeMemory(as: UInt8.self, repeating: UInt8(length), count: length)
+            batch.commit(length: length, to: destination)
+        }
+        #expect((0..<batch.messageCount).map { batch.message(at: $0).segmentCount } == [3, 1, 2])
+        batch.removeFirstDatagrams(1)
+        #expect(batch.datagramCount == 5)
+        #expect(batch.message(at: 0).segmentCount == 2)
+        #expect(
+            batch.bytes(of: batch.message(at: 0)).map { $0 } == [UInt8](repeating: 100, count: 100)
+                + [UInt8](repeating: 40, count: 40)
+        )
+        batch.removeFirstDatagrams(4)
+        #expect(batch.messageCount == 1 && batch.message(at: 0).destination == far)
+        batch.removeFirst(1)
+        #expect(batch.isEmpty && batch.datagramCount == 0)
+    }
+
+    @Test func noMessageIsLongerThanTheKernelTakes() {
+        let batch = EgressBatch()
+        let destination = SocketAddress(ip: .loopbackV4, port: 1)
+        for _ in 0..<200 { batch.commit(length: 1400, to: destination) }
+        for _ in 0..<200 { batch.commit(length: 100, to: destination) }
+        #expect((0..<batch.messageCount).allSatisfy { batch.message(at: $0).byteCount <= 65_000 })
+        #expect((0..<batch.messageCount).allSatisfy { batch.message(at: $0).segmentCount <= 64 })
+        #expect(batch.datagramCount == 400)
+    }
+}
