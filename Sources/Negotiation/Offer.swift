@@ -167,47 +167,63 @@ struct OfferedSection: Sendable {
         return nil
     }
 
+    /// Longest `a=fmtp` in bytes that is looked at: several times what encoders write, parameter sets included.
+    private static let maximumParameterBytes = 2048
+
+    /// The formats that we forward, most preferred first. Each attribute is looked at once, however many there are.
     private static func formats(of section: MediaSection) -> [Format] {
-        let maps = section.values("rtpmap").compactMap { RTPMap($0) }
-        var parameters: [UInt8: String] = [:]
+        var maps: [String: RTPMap] = [:]
+        for map in section.values("rtpmap").compactMap(RTPMap.init) where maps["\(map.payloadType)"] == nil {
+            maps["\(map.payloadType)"] = map
+        }
+        var parameters: [String: String] = [:]
         for value in section.values("fmtp") {
             let fields = value.split(separator: " ", maxSplits: 1)
-            if fields.count == 2, let payloadType = UInt8(fields[0]) { parameters[payloadType] = String(fields[1]) }
+            if fields.count == 2, fields[1].utf8.count <= maximumParameterBytes {
+                parameters[String(fields[0])] = String(fields[1])
+            }
         }
+        var retransmissions: [String: UInt8] = [:]
+        for format in section.formats {
+            guard let map = maps[format], map.encodingName.lowercased() == "rtx",
+                let original = parameters[format].flatMap({ FormatParameters(text: $0)["apt"] }),
+                retransmissions[original] == nil
+            else { continue }
+            retransmissions[original] = map.payloadType
+        }
+        let feedback = feedback(of: section)
         return section.formats.compactMap { format -> Format? in
-            guard let payloadType = UInt8(format), let map = maps.first(where: { $0.payloadType == payloadType }),
+            guard let map = maps[format],
                 let codec = Codec.allCases.first(where: { $0.rawValue.lowercased() == map.encodingName.lowercased() }),
                 codec.clockRate == map.clockRate, codec.kind.rawValue == section.kind
             else { return nil }
-            let retransmission = maps.first { candidate in
-                candidate.encodingName.lowercased() == "rtx"
-                    && section.formats.contains(String(candidate.payloadType))
-                    && parameters[candidate.payloadType].flatMap({ FormatParameters(text: $0)["apt"] }) == format
-            }
             return Format(
-                payloadType: payloadType,
+                payloadType: map.payloadType,
                 codec: codec,
-                parameters: parameters[payloadType] ?? "",
-                retransmissionPayloadType: retransmission?.payloadType,
-                feedback: feedback(of: section, format: format),
+                parameters: parameters[format] ?? "",
+                retransmissionPayloadType: retransmissions[format],
+                feedback: feedback[format, default: []].union(feedback["*", default: []]),
                 channels: map.channels
             )
         }
     }
 
-    private static func feedback(of section: MediaSection, format: String) -> FeedbackOptions {
-        var feedback: FeedbackOptions = []
+    /// What each format, or `*` for all, may be answered with.
+    private static func feedback(of section: MediaSection) -> [String: FeedbackOptions] {
+        var feedback: [String: FeedbackOptions] = [:]
         for value in section.values("rtcp-fb") {
             let fields = value.split(separator: " ", maxSplits: 1)
-            guard fields.count == 2, fields[0] == format || fields[0] == "*" else { continue }
-            switch fields[1] {
-            case "nack": feedback.insert(.nack)
-            case "nack pli": feedback.insert(.pictureLossIndication)
-            case "ccm fir": feedback.insert(.fullIntraRequest)
-            case "goog-remb": feedback.insert(.receiverEstimatedMaximumBitrate)
-            case "transport-cc": feedback.insert(.transportWideCongestionControl)
-            default: break
-            }
+            guard fields.count == 2 else { continue }
+            let option: FeedbackOptions? =
+                switch fields[1] {
+                case "nack": .nack
+                case "nack pli": .pictureLossIndication
+                case "ccm fir": .fullIntraRequest
+                case "goog-remb": .receiverEstimatedMaximumBitrate
+                case "transport-cc": .transportWideCongestionControl
+                default: nil
+                }
+            if let option { feedback[String(fields[0]), default: []].insert(option) }
         }
         return feedback
     }

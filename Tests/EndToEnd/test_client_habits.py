@@ -231,6 +231,17 @@ async def test_ice_servers_are_handed_to_clients():
 
 
 @pytest.mark.asyncio
+async def test_ice_servers_are_told_to_nobody_else():
+    environment = {"SLUICE_ICE_SERVERS": "stun:stun.example.org:3478", "SLUICE_AUTH_MODE": "token"}
+    with Server(environment=environment) as server:
+        status, headers, _ = await post(server, "/linked/whip", method="OPTIONS")
+        assert status == 204 and "Link" not in headers
+        token = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
+        status, headers, _ = await post(server, "/linked/whip", headers=token, method="OPTIONS")
+        assert status == 204 and "Link" in headers
+
+
+@pytest.mark.asyncio
 async def test_media_over_ipv6():
     with Server("--media-listen", "::1") as server:
         publisher, viewer = Publisher(server, "six"), Viewer(server, "six")

@@ -262,6 +262,31 @@ import Wire
         }
     }
 
+    /// A publisher that comes back before its old session has ended, with its old SSRC and sequence numbers from anywhere.
+    @Test(arguments: [UInt64(20_000), 40_500, 60_000])
+    func aTakeoverStartsANewEncodingWhateverItsSSRC(first: UInt64) throws {
+        let simulation = try Simulation(seed: 7)
+        let old = try simulation.connect(1, published: [Self.published])
+        let viewer = try simulation.connect(2, subscribed: [Self.subscribed()])
+        Self.send(40_000..<40_020, by: old, in: simulation) { $0 == 40_000 }
+        let new = try simulation.connect(3, published: [Self.published])
+        // The old one is not heard any more, and asks for nothing in the new one's name.
+        Self.send(40_020..<40_030, by: old, in: simulation)
+        Self.send(
+            first..<(first + 40),
+            by: new,
+            in: simulation,
+            isKeyframe: { $0 == first + 2 },
+            skipping: [first + 20]
+        )
+        let expected =
+            Array(40_000..<40_020) + Array(first + 2..<first + 40).filter { $0 != first + 20 }.map { UInt32($0) }
+        #expect(viewer.payloads().map(Self.number) == expected)
+        simulation.run(for: .milliseconds(100))
+        #expect(old.controlPackets(Self.lost).isEmpty)
+        #expect(new.controlPackets(Self.lost).flatMap { $0 }.contains(UInt16(first + 20)))
+    }
+
     @Test func mediaReachesViewersOnOtherWorkers() throws {
         let simulation = try Simulation(seed: 8, workers: 3)
         let publisher = try simulation.connect(1, published: [Self.published])

@@ -41,13 +41,14 @@ import Wire
 
     /// A check made by hand, with what the client never does.
     private func handmade(
+        username: String = local.usernameFragment,
         password: String = local.password,
         controlled: Bool = false,
         fingerprint: Bool = true,
         nominates: Bool = true
     ) -> [UInt8] {
         var builder = STUNBuilder(.request, transactionID: .init(high: 1, low: 2))
-        builder.addUsername(Self.local.usernameFragment, Self.remote.usernameFragment)
+        builder.addUsername(username, Self.remote.usernameFragment)
         builder.addPriority(1)
         if controlled { builder.addControlled(tieBreaker: 1) } else { builder.addControlling(tieBreaker: 1) }
         if nominates { builder.addUseCandidate() }
@@ -160,7 +161,19 @@ import Wire
         agent.restart(local: fresh)
         #expect(agent.usernameFragments == ["serverUfrag1", "serverUfrag2"])
         #expect(try receive(&agent, Self.check()).0 == .handled(selectedChanged: false))
+        // A check by the new ones ends the old ones; media stays where it is until a path is nominated.
+        let elsewhere = SocketAddress(ip: Self.address.ip, port: 9)
+        #expect(
+            try receive(
+                &agent,
+                handmade(username: fresh.usernameFragment, password: fresh.password, nominates: false),
+                from: elsewhere
+            ).0
+                == .handled(selectedChanged: false)
+        )
+        #expect(agent.selected == Self.address && agent.isValidated(Self.address))
         #expect(try receive(&agent, Self.check(fresh), from: Self.other).0 == .handled(selectedChanged: true))
+        #expect(!agent.isValidated(Self.address) && agent.isValidated(elsewhere))
         #expect(agent.usernameFragments == ["serverUfrag2"])
         #expect(try receive(&agent, Self.check()).0 == .rejected(.integrity))
     }

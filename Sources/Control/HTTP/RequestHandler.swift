@@ -47,7 +47,7 @@ struct RequestHandler: HTTPResponder {
         if route == .unknown { throw .notFound }
         if route == .badIdentifier { throw .badIdentifier }
         guard route.methods.contains(request.method) else { throw .methodNotAllowed(route) }
-        if request.method == .options { return signalling.preflight(route) }
+        if request.method == .options { return signalling.preflight(route, request.head) }
         switch route {
         case .endpoint, .session:
             return try await signalling.respond(to: request, route: route, address: context.clientAddress)

@@ -36,8 +36,9 @@ struct SignallingHandler: Sendable {
         }
     }
 
-    /// `OPTIONS`: what is allowed here, and which ICE servers to use.
-    func preflight(_ route: Route) -> Response {
+    /// `OPTIONS`: what is allowed here, and which ICE servers to use. Those have credentials, so they are told to whoever may
+    /// publish and watch only: a browser's preflight, which carries no token, does without.
+    func preflight(_ route: Route, _ request: HTTPRequest) -> Response {
         let methods = route.methods.map(\.rawValue).joined(separator: ", ")
         var headers: HTTPFields = [.allow: methods]
         headers[.accessControlAllowMethods] = methods
@@ -46,7 +47,7 @@ struct SignallingHandler: Sendable {
         switch route {
         case .endpoint:
             headers[.acceptPost] = Self.offerType
-            addICEServers(to: &headers)
+            if (try? authorizer.owner(request)) != nil { addICEServers(to: &headers) }
         case .session:
             headers[.acceptPatch] = Self.fragmentType
         default: break

@@ -18,6 +18,8 @@ actor StreamDirectory {
     private let clock = ContinuousClock()
 
     private var streams: [StreamKey: PublishedStream] = [:]
+    /// The rooms that have streams: how many, and their mode.
+    private var rooms: [ResourceIdentifier: (privacy: PrivacyMode, streamCount: Int)] = [:]
     private var sessions: [String: Session] = [:]
     private var sessionsByPeer: [PeerID: String] = [:]
     private var peersByWorker: [Int]
@@ -54,8 +56,6 @@ actor StreamDirectory {
         owner: Owner,
         address: String
     ) async throws(Problem) -> CreatedSession {
-        try admit(address)
-        let privacy = try privacyForPublisher(of: key, offer: offer, requested: requested)
         guard pendingKeys.insert(key).inserted else { throw .streamTaken }
         defer {
             pendingKeys.remove(key)
@@ -63,6 +63,8 @@ actor StreamDirectory {
             if let stream = streams[key], stream.publisher == nil { linger(key, departure: stream.departures) }
         }
         try await checkIsFree(key, owner: owner)
+        try admit(address)
+        let privacy = try privacyForPublisher(of: key, offer: offer, requested: requested)
 
         let existing = streams[key]
         var worker = existing?.home ?? leastLoadedWorker()
@@ -94,6 +96,22 @@ actor StreamDirectory {
             PublishedTrack(track: track.track, parameters: source.parameters, announcedSources: source.announcedSources)
         }
         let session = makeSession(.publisher, key: key, worker: worker, address: address, local: local, answer.remote)
+        // All of it is entered before the worker is asked, so that nobody who comes meanwhile counts on what is taken.
+        if streams[key] == nil {
+            begin(
+                PublishedStream(
+                    key: key,
+                    privacy: privacy,
+                    home: worker,
+                    tracks: tracks,
+                    label: RandomText.make(length: 16),
+                    owner: owner
+                )
+            )
+        }
+        let previous = streams[key]?.publisher
+        streams[key]?.publisher = session.id
+        register(session)
         let isAdded = await addPeer(
             PeerDescription(
                 id: session.peer,
@@ -105,21 +123,11 @@ actor StreamDirectory {
             ),
             to: worker
         )
-        guard isAdded else { throw .full }
-        var stream =
-            streams[key]
-            ?? PublishedStream(
-                key: key,
-                privacy: privacy,
-                home: worker,
-                tracks: tracks,
-                label: RandomText.make(length: 16),
-                owner: owner
-            )
-        let previous = stream.publisher
-        stream.publisher = session.id
-        streams[key] = stream
-        register(session)
+        guard isAdded, sessions[session.id] != nil else {
+            if let previous, sessions[previous] != nil { streams[key]?.publisher = previous }
+            forget(session.id)
+            throw .full
+        }
         if let previous { endSession(previous) }
         logger.debug("A publisher was accepted", metadata: ["peer": "\(session.peer.rawValue)"])
         return CreatedSession(id: session.id, tag: session.tag, answer: answer.text, privacy: privacy)
@@ -156,7 +164,7 @@ actor StreamDirectory {
 
     /// The mode of the room that a stream is in; nil while the room has no stream.
     func privacy(of key: StreamKey) -> PrivacyMode? {
-        streams[key]?.privacy ?? streams.values.first { $0.key.room == key.room }?.privacy
+        rooms[key.room]?.privacy
     }
 
     /// The mode that answers about a stream tell, whether it is there or not.
@@ -292,12 +300,8 @@ actor StreamDirectory {
     var census: Census {
         var census = Census()
         for session in sessions.values { census.peers[session.role, default: 0] += 1 }
-        var rooms: [ResourceIdentifier: PrivacyMode] = [:]
-        for stream in streams.values {
-            rooms[stream.key.room] = stream.privacy
-            if stream.publisher != nil { census.streamCount += 1 }
-        }
-        for mode in rooms.values { census.rooms[mode, default: 0] += 1 }
+        census.streamCount = streams.values.count { $0.publisher != nil }
+        for room in rooms.values { census.rooms[room.privacy, default: 0] += 1 }
         return census
     }
 
@@ -357,9 +361,18 @@ actor StreamDirectory {
         }
     }
 
+    /// A stream that was not there before, in a room that it may be the first of.
+    private func begin(_ stream: PublishedStream) {
+        streams[stream.key] = stream
+        rooms[stream.key.room, default: (stream.privacy, 0)].streamCount += 1
+    }
+
     /// Ends a stream with all its sessions.
     private func endStream(_ key: StreamKey) {
         guard let stream = streams.removeValue(forKey: key) else { return }
+        if let room = rooms[key.room] {
+            rooms[key.room] = room.streamCount > 1 ? (room.privacy, room.streamCount - 1) : nil
+        }
         for id in stream.viewers { endSession(id) }
         if let publisher = stream.publisher { endSession(publisher) }
         for worker in workers {

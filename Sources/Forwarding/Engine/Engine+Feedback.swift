@@ -108,7 +108,7 @@ extension Engine {
     /// Sends the PLI or FIR that viewers wait for, for each encoding of a publisher that may be asked again.
     func sendDueKeyframeRequests(to peer: Peer, now: Instant) {
         guard peer.session != nil else { return }
-        for incoming in peer.incoming.tracks {
+        for incoming in peer.incoming.tracks where incoming.track.isFed(by: peer) {
             let track = incoming.track
             guard incoming.parameters.codec.kind == .video, let encoding = track.encoding,
                 encoding.keyframeRequests.takeDue(now: now)
@@ -133,7 +133,9 @@ extension Engine {
 
     private func sendDueNacks(to peer: Peer, now: Instant) {
         for incoming in peer.incoming.tracks where incoming.parameters.feedback.contains(.nack) {
-            guard let encoding = incoming.track.encoding, encoding.nacks.deadline <= now else { continue }
+            guard incoming.track.isFed(by: peer), let encoding = incoming.track.encoding,
+                encoding.nacks.deadline <= now
+            else { continue }
             sequenceNumbers.removeAll(keepingCapacity: true)
             encoding.nacks.takeDue(now: now, into: &sequenceNumbers)
             // In the worst case each number takes four bytes.

@@ -73,9 +73,7 @@ extension Engine {
             ? incoming.parameters.retransmissionPayloadType : incoming.parameters.payloadType
         guard header.payloadType == expectedPayloadType else { return count(.rtpUnknownSource) }
         // Somebody else feeds this track by now: the peer was taken over and will end soon.
-        guard case .publisher(let publisher) = incoming.track.feed, publisher === peer else {
-            return count(.rtpUnknownSource)
-        }
+        guard incoming.track.isFed(by: peer) else { return count(.rtpUnknownSource) }
 
         let padding: Int
         do throws(RTPError) {

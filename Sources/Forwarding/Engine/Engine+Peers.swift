@@ -35,7 +35,7 @@ extension Engine {
         for (track, _) in published {
             // Whoever fed the track before has been taken over.
             track.feed = .publisher(peer)
-            track.expectNewEncoding()
+            track.endEncoding()
         }
         for subscribed in description.subscribed { subscribe(peer, to: subscribed) }
         peers[peer.id] = peer
@@ -61,7 +61,7 @@ extension Engine {
     /// Forgets a track, its subscriptions and whatever history there is of it.
     func removeTrack(_ id: TrackID) {
         guard let track = tracks.removeValue(forKey: id) else { return }
-        if let encoding = track.encoding { packetsLostBefore += encoding.statistics.lost }
+        packetsLostBefore += track.packetsLost
         for subscription in track.subscriptions {
             subscription.peer.subscriptions.removeAll { $0 === subscription }
             subscriptionCount -= 1
@@ -95,8 +95,7 @@ extension Engine {
 
     /// The publisher is gone: the track falls silent until somebody feeds it again.
     private func end(_ track: Track, by peer: Peer) {
-        guard case .publisher(let publisher) = track.feed, publisher === peer else { return }
-        if let encoding = track.encoding { packetsLostBefore += encoding.statistics.lost }
+        guard track.isFed(by: peer) else { return }
         track.feed = .none
         track.endEncoding()
         for worker in outgoingRelays.indices where track.relayTargets & (1 << UInt64(worker)) != 0 {
@@ -192,11 +191,7 @@ extension Engine {
     func snapshot(includingPeers: Bool) -> WorkerSnapshot {
         var counters = counters
         counters.packetsLost = packetsLostBefore
-        for track in tracks.values {
-            if case .publisher = track.feed, let encoding = track.encoding {
-                counters.packetsLost += encoding.statistics.lost
-            }
-        }
+        for track in tracks.values { counters.packetsLost += track.packetsLost }
         return WorkerSnapshot(
             worker: index,
             counters: counters,

@@ -79,7 +79,7 @@ final class Peer {
         case .connected(let session):
             earliest = min(earliest, session.dtls.nextDeadline ?? .distantFuture)
             if let due = transportFeedback?.deadline(interval: feedbackInterval) { earliest = min(earliest, due) }
-            for track in incoming.tracks {
+            for track in incoming.tracks where track.track.isFed(by: self) {
                 guard let encoding = track.track.encoding else { continue }
                 if track.parameters.feedback.contains(.nack) { earliest = min(earliest, encoding.nacks.deadline) }
                 if let due = encoding.keyframeRequests.deadline { earliest = min(earliest, due) }

@@ -36,6 +36,7 @@ final class Track {
 
     private var generation: UInt32 = 0
     private var encodingSince: Instant?
+    private var packetsLostBefore: Int64 = 0
 
     init(id: TrackID, codec: Codec) {
         self.id = id
@@ -74,17 +75,24 @@ final class Track {
         return replaceEncoding(ssrc: ssrc, generation: generation, limits: limits, now: now)
     }
 
-    /// A new publisher feeds the track from now on: whatever SSRC it sends starts a new encoding at once.
-    func expectNewEncoding() { encodingSince = nil }
+    /// Whether this peer feeds the track.
+    func isFed(by peer: Peer) -> Bool {
+        if case .publisher(let publisher) = feed { publisher === peer } else { false }
+    }
 
-    /// The publisher of before is gone, and its packets with it.
+    /// Lost packets of all the encodings that there were (RFC 3550 §6.4.1).
+    var packetsLost: Int64 { packetsLostBefore + (encoding?.statistics.lost ?? 0) }
+
+    /// The publisher of before is gone, and its packets with it. Whatever SSRC the next one sends starts a new encoding at once.
     func endEncoding() {
+        packetsLostBefore = packetsLost
         encoding = nil
         encodingSince = nil
     }
 
     private func replaceEncoding(ssrc: UInt32, generation: UInt32, limits: Limits, now: Instant) -> Encoding {
         self.generation = generation
+        packetsLostBefore = packetsLost
         encodingSince = now
         let new = Encoding(
             ssrc: ssrc,

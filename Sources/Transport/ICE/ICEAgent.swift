@@ -29,6 +29,8 @@ public struct ICEAgent {
     private struct Path {
         let address: SocketAddress
         var lastCheck: Instant
+        /// Whether the last check was made with the credentials of before an ICE restart.
+        var isOutdated = false
     }
 
     private struct Side {
@@ -90,7 +92,7 @@ public struct ICEAgent {
     }
 
     /// An ICE restart (RFC 8445 §9): checks with the new credentials are answered from now on, and the old ones stay valid
-    /// until the first of them, so that media goes on meanwhile.
+    /// until the first of them. Media goes on as before until the peer nominates a path anew.
     public mutating func restart(local: ICECredentials) { next = Side(local) }
 
     /// Takes one Binding request in.
@@ -141,7 +143,7 @@ public struct ICEAgent {
         if usesNext, let next {
             current = next
             self.next = nil
-            paths.removeAll()
+            for index in paths.indices { paths[index].isOutdated = true }
         }
         lastCheck = now
         return .handled(selectedChanged: note(source, isNominated: message.usesCandidate, now: now))
@@ -151,6 +153,7 @@ public struct ICEAgent {
     private mutating func note(_ source: SocketAddress, isNominated: Bool, now: Instant) -> Bool {
         if let index = paths.firstIndex(where: { $0.address == source }) {
             paths[index].lastCheck = now
+            paths[index].isOutdated = false
         } else {
             if paths.count >= Self.maximumAddresses,
                 let oldest = paths.indices.filter({ paths[$0].address != selected })
@@ -160,6 +163,7 @@ public struct ICEAgent {
             }
             paths.append(Path(address: source, lastCheck: now))
         }
+        if isNominated { paths.removeAll { $0.isOutdated } }
         guard source != selected else { return false }
         // RFC 8445 §7.3.1.5: nominated. Before the first nomination any validated address will do, so that DTLS can begin.
         let heard = paths.first { $0.address == selected }?.lastCheck
