@@ -347,15 +347,19 @@ extension FeedbackOptions {
 }
 
 extension LocalEndpoint {
-    /// The answer to an ICE restart: a trickle fragment with our new credentials and the same candidates (RFC 9725 §4.3.2).
-    public var restartAnswer: String {
-        TrickleFragment(sections: [
-            TrickleFragment.Section(
-                usernameFragment: credentials.usernameFragment,
-                password: credentials.password,
-                candidates: candidates.map(\.text),
-                endOfCandidates: true
-            )
-        ]).text
+    /// The answer to an ICE restart: a trickle fragment with our new credentials and the same candidates (RFC 9725 §4.3.3).
+    ///
+    /// - Parameter mid: The m-line that carries the bundle's transport, as the request named it.
+    public func restartAnswer(mid: String?) -> String {
+        "a=ice-lite\r\n"
+            + TrickleFragment(sections: [
+                TrickleFragment.Section(
+                    mid: mid,
+                    usernameFragment: credentials.usernameFragment,
+                    password: credentials.password,
+                    candidates: candidates.map(\.text),
+                    endOfCandidates: true
+                )
+            ]).text
     }
 }

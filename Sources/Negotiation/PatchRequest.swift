@@ -5,8 +5,8 @@ public import Wire
 public enum PatchRequest: Sendable, Hashable {
     /// Candidates or their end: an ICE-lite agent needs none of them.
     case trickle
-    /// New credentials of the client's.
-    case restart(ICECredentials)
+    /// New credentials of the client's, and the first m-line that its fragment names.
+    case restart(ICECredentials, mid: String?)
 
     /// - Parameters:
     ///   - text: An `application/trickle-ice-sdpfrag` body.
@@ -35,7 +35,7 @@ public enum PatchRequest: Sendable, Hashable {
             credentials.usernameFragment != remote.usernameFragment,
             credentials.password != remote.password
         {
-            self = .restart(credentials)
+            self = .restart(credentials, mid: fragment.sections.lazy.compactMap(\.mid).first)
         } else {
             self = .trickle
         }

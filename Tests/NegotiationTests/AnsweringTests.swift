@@ -241,6 +241,6 @@ import Wire
         )
         #expect(try patch("a=ice-ufrag:efgh\r\n") == .trickle, "no password")
         let fresh = ICECredentials(usernameFragment: "efgh", password: "aaaaaaaaaaaaaaaaaaaaaaaa")
-        #expect(try patch("a=ice-ufrag:efgh\r\na=ice-pwd:aaaaaaaaaaaaaaaaaaaaaaaa\r\n") == .restart(fresh))
+        #expect(try patch("a=ice-ufrag:efgh\r\na=ice-pwd:aaaaaaaaaaaaaaaaaaaaaaaa\r\n") == .restart(fresh, mid: nil))
     }
 }

@@ -254,7 +254,7 @@ actor StreamDirectory {
         switch request {
         case .trickle:
             return .trickled(privacy: session.local.privacy)
-        case .restart(let remote):
+        case .restart(let remote, let mid):
             guard ifMatch != nil else { throw .missingETag }
             session.local.credentials = makeCredentials()
             session.remoteCredentials = remote
@@ -269,7 +269,7 @@ actor StreamDirectory {
             }
             guard isRestarted, sessions[id] != nil else { throw .noSuchSession }
             sessions[id] = session
-            return .restarted(fragment: local.restartAnswer, tag: session.tag, privacy: local.privacy)
+            return .restarted(fragment: local.restartAnswer(mid: mid), tag: session.tag, privacy: local.privacy)
         }
     }
 

@@ -225,6 +225,10 @@ extension Engine {
             )
             RTCPWriter.senderReport(report, to: &rtcpBuffer)
             RTCPWriter.sourceDescription(ssrc: subscription.ssrc, cname: subscription.cname, to: &rtcpBuffer)
+            if rtcpBuffer.count > Self.compoundBytes {
+                sendRTCP(to: peer)
+                rtcpBuffer.removeAll(keepingCapacity: true)
+            }
         }
         sendRTCP(to: peer)
     }

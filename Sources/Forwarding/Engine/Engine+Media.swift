@@ -94,7 +94,9 @@ extension Engine {
         let track = incoming.track
         let encoding: Encoding
         if source.isRetransmission {
-            guard let current = track.encoding, current.highestSequence > 0 else { return count(.rtpUnknownSource) }
+            guard let current = track.encoding, current.highestSequence > 0,
+                source.original == nil || source.original == current.ssrc
+            else { return count(.rtpUnknownSource) }
             encoding = current
         } else {
             guard let current = track.encoding(ssrc: header.ssrc, limits: limits, now: now) else {

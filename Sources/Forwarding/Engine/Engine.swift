@@ -11,6 +11,8 @@ public final class Engine {
     static let deadlineGrid = Duration.milliseconds(10)
     /// The SSRC of our own RTCP towards publishers. We send no RTP there, so any will do; browsers use 1 for the same.
     static let reportingSSRC: UInt32 = 1
+    /// A compound RTCP packet that is longer is sent before more is added: far below any path's MTU.
+    static let compoundBytes = 900
     /// The largest packet that fits an egress slot with whatever our header and SRTP add.
     static let maximumPacketBytes =
         EgressBatch.slotBytes - OutgoingHeader.maximumGrowth - 2 - PacketRun.maximumPadding - 16
@@ -34,6 +36,8 @@ public final class Engine {
     var subscriptionCount = 0
     /// Tracks with packets to forward at the end of this turn.
     var queuedTracks: ContiguousArray<Track> = []
+    /// What has to be told to other workers, and waits for room in their rings. Packets don't wait, these must not be lost.
+    var waitingRelays: [(head: RelayRecord.Head, worker: Int)] = []
     /// Workers whose relay ring was written in this turn; bit n is worker n.
     var relaysWritten: UInt64 = 0
     var earliestDeadline = Instant.distantFuture
@@ -118,6 +122,7 @@ public final class Engine {
     public func endTurn(now: Instant) {
         forwardQueuedTracks(now: now)
         flush()
+        relayWaiting(now: now)
         for worker in outgoingRelays.indices where relaysWritten & (1 << UInt64(worker)) != 0 {
             output.wake(WorkerIndex(rawValue: worker))
         }
@@ -174,14 +179,26 @@ public final class Engine {
         egress.commit(length: length, to: destination)
     }
 
-    /// Writes a record to another worker's ring.
+    /// Writes a record to another worker's ring. A packet is dropped when there is no room; anything else waits for it.
     func relay(_ head: RelayRecord.Head, packet: UnsafeRawBufferPointer = .init(start: nil, count: 0), to worker: Int) {
         guard outgoingRelays.indices.contains(worker), let ring = outgoingRelays[worker] else { return }
-        if ring.write(head, packet: packet) {
+        let isFirst = waitingRelays.isEmpty || !waitingRelays.contains { $0.worker == worker }
+        if isFirst, ring.write(head, packet: packet) {
             relaysWritten |= 1 << UInt64(worker)
+        } else if packet.isEmpty {
+            waitingRelays.append((head, worker))
         } else {
             count(.relayFull)
         }
+    }
+
+    /// Tries again what waits for room in the rings.
+    private func relayWaiting(now: Instant) {
+        guard !waitingRelays.isEmpty else { return }
+        let waiting = waitingRelays
+        waitingRelays.removeAll()
+        for (head, worker) in waiting { relay(head, to: worker) }
+        if !waitingRelays.isEmpty { earliestDeadline = min(earliestDeadline, now + Self.deadlineGrid) }
     }
 
     /// A peer's deadline changed: the worker's timer follows.

@@ -20,6 +20,8 @@ struct IncomingMedia {
         let track: Int
         /// Whether it carries retransmissions (RFC 4588).
         let isRetransmission: Bool
+        /// The source whose packets it repeats, when the SDP said so.
+        var original: UInt32?
     }
 
     private static let noMeaning = UInt8.max
@@ -46,7 +48,9 @@ struct IncomingMedia {
             }
             for announced in entry.published.announcedSources {
                 learn(announced.ssrc, track: index, isRetransmission: false)
-                if let ssrc = announced.retransmissionSSRC { learn(ssrc, track: index, isRetransmission: true) }
+                if let ssrc = announced.retransmissionSSRC {
+                    learn(ssrc, track: index, isRetransmission: true, original: announced.ssrc)
+                }
             }
         }
     }
@@ -90,9 +94,14 @@ struct IncomingMedia {
     }
 
     @discardableResult
-    private mutating func learn(_ ssrc: UInt32, track: Int, isRetransmission: Bool) -> Source? {
+    private mutating func learn(
+        _ ssrc: UInt32,
+        track: Int,
+        isRetransmission: Bool,
+        original: UInt32? = nil
+    ) -> Source? {
         guard sources.count < maximumSources else { return nil }
-        let source = Source(ssrc: ssrc, track: track, isRetransmission: isRetransmission)
+        let source = Source(ssrc: ssrc, track: track, isRetransmission: isRetransmission, original: original)
         sources.append(source)
         return source
     }
