@@ -20,6 +20,9 @@ extern int sluice_recvmmsg(
 ) __asm__("recvmmsg");
 extern int sluice_sendmmsg(int descriptor, struct sluice_mmsghdr *messages, unsigned int count, int flags)
     __asm__("sendmmsg");
+extern int sluice_epoll_pwait2(
+    int descriptor, struct epoll_event *events, int count, const struct timespec *timeout, const void *signals
+) __asm__("epoll_pwait2");
 extern int sluice_pthread_setname_np(pthread_t thread, const char *name) __asm__("pthread_setname_np");
 
 // udp(7): the level and the options of UDP's segmentation and receive offload.

@@ -91,9 +91,9 @@ final class MediaThread: Sendable {
 
 /// All clients' media on one thread.
 ///
-/// It sleeps by the clock and looks at its sockets each time it wakes. Were it to wait for them, the kernel would wake it on behalf
-/// of whoever sends, and a server on the same machine would pay for that with each packet: a cost that it has with no client
-/// elsewhere.
+/// It waits for the first packet of a burst, and then sleeps by the clock between looks at its sockets until a look finds nothing.
+/// Were it to wait for each packet, the kernel would wake it on behalf of whoever sends, and a server on the same machine would
+/// pay for that with each packet: a cost that it has with no client elsewhere.
 private final class MediaLoop {
     /// Viewers' reports and checks are spread over a second on this grid.
     private static let tick = Duration.milliseconds(10)
@@ -152,8 +152,10 @@ private final class MediaLoop {
 
     func run() -> Outcome {
         var events = [epoll_event](repeating: epoll_event(), count: Self.eventCount)
+        var isBurst = false
         while isRunning {
-            let count = Int(epoll_wait(epoll, &events, Int32(events.count), 0))
+            let count = Int(wait(&events, isBurst: isBurst))
+            isBurst = count > 0
             for place in 0..<max(count, 0) {
                 let tag = events[place].data.u64
                 if tag == Self.bellTag { takeCommands() } else { read(Int(tag)) }
@@ -162,7 +164,7 @@ private final class MediaLoop {
             }
             advancePublishers()
             advanceClock()
-            if count < Self.eventCount { sleepUntilNextLook() }
+            if isBurst, count < Self.eventCount { sleepUntilNextLook() }
         }
         return outcome()
     }
@@ -289,9 +291,19 @@ private final class MediaLoop {
         if tickNumber % 10 == 0 { report() }
     }
 
+    private var nextDeadline: Instant { publishers.reduce(nextTick) { min($0, $1.nextDeadline) } }
+
+    /// Sockets with something to read: at once in a burst, else as soon as there are any or something is due.
+    private func wait(_ events: inout [epoll_event], isBurst: Bool) -> Int32 {
+        let now = Instant.now
+        let due = nextDeadline
+        let nanoseconds = isBurst || due <= now ? 0 : Int(due.nanoseconds - now.nanoseconds)
+        var time = timespec(tv_sec: nanoseconds / 1_000_000_000, tv_nsec: nanoseconds % 1_000_000_000)
+        return sluice_epoll_pwait2(epoll, &events, Int32(events.count), &time, nil)
+    }
+
     private func sleepUntilNextLook() {
-        var due = Instant.now + Self.lookInterval
-        for publisher in publishers { due = min(due, publisher.nextDeadline) }
+        let due = min(Instant.now + Self.lookInterval, nextDeadline)
         var time = timespec(
             tv_sec: Int(due.nanoseconds / 1_000_000_000),
             tv_nsec: Int(due.nanoseconds % 1_000_000_000)
