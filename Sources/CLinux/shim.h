@@ -28,8 +28,11 @@ extern int sluice_pthread_setname_np(pthread_t thread, const char *name) __asm__
 // udp(7): the level and the options of UDP's segmentation and receive offload.
 enum { sluice_SOL_UDP = 17, sluice_UDP_SEGMENT = 103, sluice_UDP_GRO = 104 };
 
-// Room that one control message of a 16-bit, or of a 32-bit, value takes.
-enum { sluice_segment_control_bytes = CMSG_SPACE(sizeof(uint16_t)), sluice_gro_control_bytes = CMSG_SPACE(sizeof(int)) };
+// socket(7): the option that adds the time of arrival to what is received.
+enum { sluice_SO_TIMESTAMPNS = SO_TIMESTAMPNS };
+
+// Room that a control message of a 16-bit value takes.
+enum { sluice_segment_control_bytes = CMSG_SPACE(sizeof(uint16_t)) };
 
 // Makes the message's control, which has room for sluice_segment_control_bytes, ask for segments of this many bytes.
 static inline void sluice_set_segment_bytes(struct msghdr *message, uint16_t bytes) {
@@ -40,11 +43,15 @@ static inline void sluice_set_segment_bytes(struct msghdr *message, uint16_t byt
     memcpy(CMSG_DATA(control), &bytes, sizeof(bytes));
 }
 
-// The bytes of each segment of a received message, or 0 when it is one datagram.
-static inline int sluice_gro_bytes(struct msghdr *message) {
-    struct cmsghdr *control = CMSG_FIRSTHDR(message);
+// What the kernel says of a received message: the bytes of each segment, or 0 when it is one datagram; and the wall clock's time
+// of its arrival, left as it is when the kernel says none.
+static inline int sluice_read_controls(struct msghdr *message, struct timespec *arrival) {
     int bytes = 0;
-    if (control != NULL && control->cmsg_level == sluice_SOL_UDP && control->cmsg_type == sluice_UDP_GRO)
-        memcpy(&bytes, CMSG_DATA(control), sizeof(bytes));
+    for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control != NULL; control = CMSG_NXTHDR(message, control)) {
+        if (control->cmsg_level == sluice_SOL_UDP && control->cmsg_type == sluice_UDP_GRO)
+            memcpy(&bytes, CMSG_DATA(control), sizeof(bytes));
+        else if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == SO_TIMESTAMPNS)
+            memcpy(arrival, CMSG_DATA(control), sizeof(*arrival));
+    }
     return bytes;
 }

@@ -36,6 +36,11 @@ public struct Limits: Sendable {
     public var dtlsHandshake = Duration.seconds(30)
     /// First retransmission of a DTLS flight; doubles each time (RFC 6347 §4.2.4.1).
     public var dtlsRetransmission = Duration.milliseconds(50)
+    /// Handshake datagrams that a worker looks at in one turn of its loop; more wait for the next one. They cost a hundred times
+    /// what a packet does, and media that flows already shall not wait for a thousand who join.
+    public var handshakesPerTurn = 8
+    /// Handshake datagrams that wait at most; more are dropped, and sent again by their clients.
+    public var waitingHandshakes = 4096
     /// Largest DTLS datagram in bytes of UDP payload.
     public var dtlsDatagramBytes = 1200
 
@@ -51,6 +56,9 @@ public struct Limits: Sendable {
     public var audioHistoryPackets = 128
     /// At most one keyframe request goes to a publisher per encoding in this time.
     public var keyframeRequestInterval = Duration.milliseconds(500)
+    /// When datagrams wait longer than this before a worker reads them, it has more to do than it can, and leaves video frames
+    /// out, whole ones and evenly over viewers, until they wait less.
+    public var overloadLag = Duration.milliseconds(40)
     /// Time between two transport-wide congestion control feedback packets.
     public var transportFeedbackInterval = Duration.milliseconds(50)
     /// Time between two receiver reports to a publisher, and two sender reports to a viewer.

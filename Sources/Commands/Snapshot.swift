@@ -36,6 +36,10 @@ public enum DropReason: Int, Sendable, CaseIterable {
     case rtcpMalformed
     /// A packet for a viewer while the socket took none and the queue before it was full. Frames are left out whole.
     case egressFull
+    /// A video packet of a frame that was left out because the worker has more to do than it can.
+    case overload
+    /// A DTLS datagram while too many handshakes wait.
+    case handshakesFull
     /// A datagram that the kernel refused to send, such as one to an address that can't be reached.
     case egressFailed
     /// A relay ring to another worker was full.

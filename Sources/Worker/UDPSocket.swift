@@ -38,6 +38,8 @@ final class UDPSocket {
     let address: SocketAddress
     /// How datagrams are sent: worsens when the kernel turns out not to have what it promised.
     private(set) var mode: SendMode
+    /// How long the oldest datagram of the last `receive` had waited for it; nil when there was none.
+    private(set) var longestWait: Duration?
     private let isIPv6: Bool
     private let slab: UnsafeMutableRawPointer
     private let sources: UnsafeMutablePointer<sockaddr_in6>
@@ -69,6 +71,7 @@ final class UDPSocket {
         // Without it each datagram is a message of its own, and all else is the same.
         var on: Int32 = 1
         setsockopt(descriptor, Int32(sluice_SOL_UDP), Int32(sluice_UDP_GRO), &on, 4)
+        setsockopt(descriptor, SOL_SOCKET, Int32(sluice_SO_TIMESTAMPNS), &on, 4)
         mode = max(bestMode, Self.probeMode(descriptor))
 
         var name = sockaddr_in6()
@@ -154,12 +157,20 @@ final class UDPSocket {
             received[index].msg_hdr.msg_controllen = Self.controlBytes
         }
         let count = Int(sluice_recvmmsg(descriptor, received, UInt32(Self.receiveBatch), 0, nil))
+        longestWait = count > 0 ? .zero : nil
         guard count > 0 else { return false }
+        var now = timespec()
+        clock_gettime(CLOCK_REALTIME, &now)
         for index in 0..<count {
             guard let source = Self.read(&sources[index]) else { continue }
             let length = min(Int(received[index].msg_len), Self.slotBytes)
             // Datagrams of one source that were coalesced: each has this length, but for the last.
-            let coalesced = Int(sluice_gro_bytes(&received[index].msg_hdr))
+            var arrival = now
+            let coalesced = Int(sluice_read_controls(&received[index].msg_hdr, &arrival))
+            let wait =
+                Duration(secondsComponent: Int64(now.tv_sec - arrival.tv_sec), attosecondsComponent: 0)
+                + .nanoseconds(now.tv_nsec - arrival.tv_nsec)
+            longestWait = max(longestWait ?? .zero, wait)
             let step = coalesced > 0 ? coalesced : max(length, 1)
             var offset = 0
             repeat {

@@ -9,7 +9,7 @@ import Wire
 /// One thread, one libuv loop, one UDP socket, and the engine that serves the peers behind it. Everything in it is confined
 /// to its thread once `run` has begun.
 final class Worker {
-    /// Batches read in one turn before what came of them is sent: enough to keep up, few enough that nobody waits.
+    /// Batches that are read before the loop looks at its timers and its mail again.
     private static let roundsPerTurn = 8
 
     let index: WorkerIndex
@@ -80,32 +80,34 @@ final class Worker {
         uv_loop_close(loop)
     }
 
-    /// One turn of the worker: everything that is readable comes in, then everything that came of it goes out.
+    /// One turn of the worker: what is readable comes in, and what came of it goes out, a batch at a time.
     fileprivate func turn(readsSocket: Bool) {
-        let start = Instant.now
-        let forwardedBefore = engine.counters.packetsForwarded
-        if readsSocket {
-            var round = 0
-            while round < Self.roundsPerTurn,
-                socket.receive({ datagram, source in
+        var round = 0
+        var mayHaveMore = readsSocket
+        repeat {
+            let start = Instant.now
+            let forwardedBefore = engine.counters.packetsForwarded
+            var lag: Duration?
+            if readsSocket {
+                mayHaveMore = socket.receive { datagram, source in
                     egress.bytesReceived += UInt64(datagram.count)
                     engine.receive(datagram, from: source, now: start)
-                })
-            {
-                round += 1
+                }
+                lag = socket.longestWait
             }
-        }
-        engine.receiveRelayed(now: start)
-        engine.advance(to: start)
-        engine.endTurn(now: start)
-        watchSocket()
-        scheduleTimer(now: start)
+            engine.receiveRelayed(now: start)
+            engine.advance(to: start)
+            engine.endTurn(now: start, lag: lag)
+            round += 1
 
-        let seconds = (Instant.now - start).seconds
-        engine.counters.loopSeconds.observe(seconds)
-        if engine.counters.packetsForwarded != forwardedBefore {
-            engine.counters.forwardLatencySeconds.observe(seconds)
-        }
+            let seconds = (Instant.now - start).seconds
+            engine.counters.loopSeconds.observe(seconds)
+            if engine.counters.packetsForwarded != forwardedBefore {
+                engine.counters.forwardLatencySeconds.observe(seconds + (lag ?? .zero).seconds)
+            }
+        } while mayHaveMore && round < Self.roundsPerTurn
+        watchSocket()
+        scheduleTimer(now: .now)
     }
 
     /// Waits for room in the socket while datagrams wait for it.

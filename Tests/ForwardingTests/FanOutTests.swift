@@ -143,6 +143,80 @@ import Wire
         }
     }
 
+    /// What every viewer gets is whole frames without a gap in their numbers, from a keyframe on; all get their share, and all of it
+    /// again when the load is gone.
+    @Test func overloadLeavesOutWholeFramesEvenly() throws {
+        let simulation = try Simulation(seed: 1)
+        let publisher = try simulation.connect(1, published: [Calls.published])
+        let viewers = try (0..<24).map {
+            try simulation.connect(UInt64($0) + 2, subscribed: [Calls.subscribed(UInt32($0))])
+        }
+        var sequence: UInt64 = 1
+        var keyframes: Set<UInt64> = []
+        func requests() -> Int {
+            publisher.controlPackets { packet, _ in if case .pictureLossIndication = packet { true } else { nil } }
+                .count
+        }
+        /// Frames of three packets, every 33 ms; a keyframe as soon as one is asked for.
+        func play(_ duration: Duration) {
+            var answered = requests()
+            for _ in 0..<Int(duration.seconds * 30) {
+                let isKeyframe = sequence == 1 || requests() > answered
+                if isKeyframe {
+                    keyframes.insert(sequence)
+                    answered = requests()
+                }
+                Self.sendFrame([50, 50, 50], from: sequence, by: publisher, in: simulation, isKeyframe: isKeyframe)
+                sequence += 3
+                simulation.run(for: .milliseconds(32))
+            }
+        }
+        play(.seconds(1))
+        simulation.lag = .milliseconds(80)
+        play(.milliseconds(100))
+        simulation.lag = .milliseconds(30)
+        let startOfOverload = sequence
+        play(.seconds(20))
+        let endOfOverload = sequence
+        simulation.lag = .zero
+        play(.seconds(3))
+
+        let offered = Double(endOfOverload - startOfOverload)
+        for viewer in viewers {
+            let numbers = viewer.payloads().map { UInt64(Calls.number($0)) }
+            #expect(numbers.count % 3 == 0)
+            for start in stride(from: 0, to: numbers.count - 2, by: 3) {
+                #expect(
+                    numbers[start] % 3 == 1 && numbers[start + 1] == numbers[start] + 1
+                        && numbers[start + 2] == numbers[start] + 2
+                )
+                if start > 0, numbers[start] != numbers[start - 1] + 1 { #expect(keyframes.contains(numbers[start])) }
+            }
+            let headers = viewer.headers()
+            for (earlier, later) in zip(headers, headers.dropFirst()) {
+                #expect(later.sequenceNumber == earlier.sequenceNumber &+ 1)
+                #expect(Int32(bitPattern: later.timestamp &- earlier.timestamp) >= 0)
+            }
+            // A lag of 80 ms, twice what is borne, for 0.1 s halves the share two or three times.
+            let got = Double(numbers.count { $0 >= startOfOverload && $0 < endOfOverload }) / offered
+            #expect(got > 0.05 && got < 0.35, "a share like everybody's: \(got)")
+            // Two seconds later nothing is left out any more.
+            #expect(numbers.suffix(60) == ArraySlice((sequence - 60)..<sequence))
+        }
+        #expect(simulation.snapshot().counters.drops[DropReason.overload.rawValue] > 1000)
+    }
+
+    @Test func handshakesWaitForTheirTurn() throws {
+        var limits = Limits()
+        limits.handshakesPerTurn = 1
+        let simulation = try Simulation(seed: 1, limits: limits)
+        let viewers = try (0..<20).map {
+            try simulation.connect(UInt64($0) + 2, subscribed: [Calls.subscribed(UInt32($0))])
+        }
+        simulation.run(for: .seconds(1))
+        for viewer in viewers { #expect(viewer.isConnected) }
+    }
+
     @Test func aBatchKeepsWhatWasNotTaken() {
         let batch = EgressBatch()
         let near = SocketAddress(ip: .loopbackV4, port: 1)

@@ -34,6 +34,8 @@ package final class Simulation: EngineOutput {
     package var keepsSent = false
     /// How many datagrams each message held that the engines handed over together, while `keepsSent`.
     package private(set) var messageSizes: [Int] = []
+    /// How long datagrams wait before the engines read them.
+    package var lag: Duration?
     /// Whether the kernel takes nothing: what engines send waits.
     package var isBlocked = false
     /// Whether what engines send goes nowhere, for benchmarks.
@@ -159,7 +161,7 @@ package final class Simulation: EngineOutput {
             for engine in engines {
                 engine.receiveRelayed(now: now)
                 engine.advance(to: now)
-                engine.endTurn(now: now)
+                engine.endTurn(now: now, lag: lag)
             }
             for client in clients.values { client.takeInbox(now: now) }
         }

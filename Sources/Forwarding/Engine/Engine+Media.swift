@@ -158,7 +158,9 @@ extension Engine {
         }
     }
 
+    /// Audio goes first: it is little, and missed the most.
     func forwardQueuedTracks(now: Instant) {
+        for track in queuedTracks where track.codec.kind == .audio { forward(track, now: now) }
         for track in queuedTracks {
             forward(track, now: now)
             track.isQueued = false
@@ -169,6 +171,13 @@ extension Engine {
     /// Step 5: walks a track's subscriptions once with all packets of the batch in hand.
     private func forward(_ track: Track, now: Instant) {
         guard let encoding = track.encoding, !encoding.pending.isEmpty else { return }
+        if shedder.share < 1 || !track.admission.isWhole {
+            if encoding.keyframeIsPending {
+                track.admission.advance(to: shedder.share)
+            } else {
+                track.admission.shrink(to: shedder.share)
+            }
+        }
         var needsKeyframe = false
         for subscription in track.subscriptions {
             let peer = subscription.peer
@@ -187,6 +196,7 @@ extension Engine {
                 now: now
             )
             counters.packetsForwarded += UInt64(forwarded)
+            counters.drops[DropReason.overload.rawValue] += UInt64(run.shedCount)
             if subscription.awaitsKeyframe { needsKeyframe = true }
         }
         if track.relayTargets != 0 {
@@ -237,6 +247,7 @@ extension Engine {
                 now: now
             )
             insert(head.packet, bytes: packet, into: encoding, of: track, now: now)
+            relayLag = max(relayLag ?? .zero, now - head.packet.receivedAt)
         case .clock:
             guard let encoding = track.encoding, encoding.generation == head.generation else { return }
             encoding.clock = head.clock

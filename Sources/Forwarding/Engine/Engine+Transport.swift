@@ -46,9 +46,13 @@ extension Engine {
         switch peer.phase {
         case .checking: count(.dtlsUnknownSource)
         case .handshaking(let dtls):
-            guard dtls.receive(bytes, now: now) else { return count(.dtlsMalformed) }
-            drain(dtls, of: peer)
-            continueHandshake(dtls, of: peer, now: now)
+            if handshakesInTurn < limits.handshakesPerTurn, waitingHandshakes.isEmpty {
+                handshake(dtls, of: peer, with: bytes, now: now)
+            } else if waitingHandshakes.count < limits.waitingHandshakes {
+                waitingHandshakes.append((source, Array(bytes)))
+            } else {
+                count(.handshakesFull)
+            }
         case .connected(let session):
             guard session.dtls.receive(bytes, now: now) else { return count(.dtlsMalformed) }
             drain(session.dtls, of: peer)
@@ -57,6 +61,26 @@ extension Engine {
             case .handshaking, .established: reschedule(peer)
             }
         }
+    }
+
+    private func handshake(_ dtls: DTLSEndpoint, of peer: Peer, with datagram: UnsafeRawBufferPointer, now: Instant) {
+        handshakesInTurn += 1
+        guard dtls.receive(datagram, now: now) else { return count(.dtlsMalformed) }
+        drain(dtls, of: peer)
+        continueHandshake(dtls, of: peer, now: now)
+    }
+
+    /// Looks at some of the handshake datagrams that wait, once the turn's media is on its way.
+    func continueWaitingHandshakes(now: Instant) {
+        defer { handshakesInTurn = 0 }
+        var taken = 0
+        while taken < waitingHandshakes.count, handshakesInTurn < limits.handshakesPerTurn {
+            let (source, datagram) = waitingHandshakes[taken]
+            taken += 1
+            guard let peer = peersByAddress[source], case .handshaking(let dtls) = peer.phase else { continue }
+            datagram.withUnsafeBytes { handshake(dtls, of: peer, with: $0, now: now) }
+        }
+        waitingHandshakes.removeFirst(taken)
     }
 
     /// Starts DTLS on the address that ICE has just validated: never before (RFC 8842 §5.2 allows it only then).

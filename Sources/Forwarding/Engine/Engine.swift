@@ -36,6 +36,12 @@ public final class Engine {
     var subscriptionCount = 0
     /// Tracks with packets to forward at the end of this turn.
     var queuedTracks: ContiguousArray<Track> = []
+    var shedder = LoadShedder()
+    /// How long the oldest packet that was relayed to us in this turn had waited since its worker read it.
+    var relayLag: Duration?
+    /// Handshake datagrams that wait for a turn with room for them, with where they came from.
+    var waitingHandshakes: [(source: SocketAddress, datagram: [UInt8])] = []
+    var handshakesInTurn = 0
     /// What has to be told to other workers, and waits for room in their rings. Packets don't wait, these must not be lost.
     var waitingRelays: [(head: RelayRecord.Head, worker: Int)] = []
     /// Workers whose relay ring was written in this turn; bit n is worker n.
@@ -119,8 +125,16 @@ public final class Engine {
     }
 
     /// Forwards what the turn received and flushes what it produced.
-    public func endTurn(now: Instant) {
+    ///
+    /// - Parameter lag: How long the oldest datagram of the turn had waited before it was read; nil when none was.
+    public func endTurn(now: Instant, lag: Duration? = nil) {
+        if lag != nil || relayLag != nil {
+            shedder.observe(lag: max(lag ?? .zero, relayLag ?? .zero), limits: limits, now: now)
+            relayLag = nil
+        }
         forwardQueuedTracks(now: now)
+        flush()
+        continueWaitingHandshakes(now: now)
         flush()
         relayWaiting(now: now)
         for worker in outgoingRelays.indices where relaysWritten & (1 << UInt64(worker)) != 0 {
@@ -137,6 +151,7 @@ public final class Engine {
 
     /// When `advance` has to be called next; nil while nothing waits.
     public var nextDeadline: Instant? {
+        if !waitingHandshakes.isEmpty { return Instant(nanoseconds: 0) }
         guard earliestDeadline != .distantFuture else { return nil }
         let grid = UInt64(Self.deadlineGrid.wholeNanoseconds)
         let (rounded, overflow) = earliestDeadline.nanoseconds.addingReportingOverflow(grid - 1)

@@ -19,6 +19,8 @@ final class PacketRun {
     static let maximumPadding = 16
 
     private(set) var count = 0
+    /// Packets that were left out because of overload.
+    var shedCount = 0
     private let packets = UnsafeMutablePointer<Packet>.allocate(capacity: Encoding.maximumPending)
 
     deinit { packets.deallocate() }
@@ -36,7 +38,10 @@ final class PacketRun {
         count += 1
     }
 
-    func removeAll() { count = 0 }
+    func removeAll() {
+        count = 0
+        shedCount = 0
+    }
 
     /// Pads packets to the longest of those around them, from each packet as far as the lengths are close to each other.
     func equalizeLengths() {

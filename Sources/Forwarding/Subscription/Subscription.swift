@@ -30,6 +30,12 @@ final class Subscription {
     }
 
     private var mapping: Mapping?
+    /// Where it stands on the circle of `Admission`.
+    private let place: Double
+    /// Whether it is left out since the worker could not serve all.
+    private var isShed = false
+    /// The publisher's timestamp of the frame that the last packet belonged to.
+    private var frameTimestamp: UInt32 = 0
     /// Our next extended sequence number. Its upper bits are SRTP's rollover counter, so it starts below 2^15
     /// (RFC 3711 §3.3.1 wants room before the first wrap).
     private var nextSequence: UInt64
@@ -53,6 +59,7 @@ final class Subscription {
     init(_ description: SubscribedTrack, peer: Peer, track: Track) {
         self.peer = peer
         self.track = track
+        place = track.nextPlace
         ssrc = description.ssrc
         cname = description.cname
         let parameters = description.parameters
@@ -77,7 +84,7 @@ final class Subscription {
 
     /// Whether the viewer waits for a keyframe of the encoding that is forwarded now.
     var awaitsKeyframe: Bool {
-        needsKeyframe && (mapping == nil || mapping?.generation != track.encoding?.generation)
+        needsKeyframe && (isShed || mapping == nil || mapping?.generation != track.encoding?.generation)
     }
 
     /// Forwards the packets of `encoding` that came in this turn: step 6 of the data path.
@@ -98,12 +105,18 @@ final class Subscription {
         run.removeAll()
         for sequence in encoding.pending {
             guard let record = encoding.history.record(of: sequence) else { continue }
-            if let mapping, mapping.generation == encoding.generation {
+            if needsKeyframe, isShed || !track.admission.isWhole, isLeftOut(record) {
+                run.shedCount += 1
+                continue
+            }
+            if let mapping, mapping.generation == encoding.generation, !isShed {
                 guard sequence >= mapping.firstSequence else { continue }
             } else {
                 guard !needsKeyframe || record.pointee.startsKeyframe else { continue }
                 mapping = start(at: record.pointee, of: encoding, now: now)
+                isShed = false
             }
+            frameTimestamp = record.pointee.timestamp
             run.append(
                 record,
                 bytes: encoding.history.bytes(of: sequence),
@@ -240,13 +253,26 @@ final class Subscription {
         return (ntp, timestamp &+ mapping.timestampOffset)
     }
 
+    /// Whether a packet is left out while the worker can't serve all: from the beginning of a frame on, until a keyframe begins
+    /// while it is this subscription's turn.
+    private func isLeftOut(_ record: UnsafePointer<PacketRecord>) -> Bool {
+        let isAdmitted = track.admission.contains(place)
+        if isShed { return !(isAdmitted && record.pointee.startsKeyframe) }
+        if isAdmitted || record.pointee.timestamp == frameTimestamp { return false }
+        isShed = true
+        return true
+    }
+
     /// Without RTX a packet may have to be repeated to the bit, so what it says must not depend on when.
     private var includesMID: Bool { !viewerKnowsSource || retransmissionHeader == nil }
 
     /// Puts the first packet of a new encoding directly behind the last one of the old.
     private func start(at record: PacketRecord, of encoding: Encoding, now: Instant) -> Mapping {
         var timestampOffset: UInt32 = 0
-        if let lastSentAt {
+        if let mapping, mapping.generation == encoding.generation {
+            // The same source after a pause: its clock has gone on.
+            timestampOffset = mapping.timestampOffset
+        } else if let lastSentAt {
             let elapsed = now > lastSentAt ? now.nanoseconds - lastSentAt.nanoseconds : 0
             let units = max(1, elapsed / 1_000 * UInt64(clockRate) / 1_000_000)
             timestampOffset = lastTimestamp &+ UInt32(truncatingIfNeeded: units) &- record.timestamp

@@ -18,6 +18,8 @@ final class Encoding {
 
     /// Sequence numbers of packets that came in this turn, to be forwarded at its end.
     private(set) var pending: ContiguousArray<UInt64> = []
+    /// Whether a keyframe begins among them.
+    private(set) var keyframeIsPending = false
     /// How the publisher's RTP timestamps relate to its wall clock.
     var clock: SenderClock?
 
@@ -56,10 +58,14 @@ final class Encoding {
         history.insert(record, bytes: bytes)
         highestSequence = max(highestSequence, record.sequence)
         pending.append(record.sequence)
+        if record.startsKeyframe { keyframeIsPending = true }
     }
 
     /// What waited has been forwarded.
-    func removePending() { pending.removeAll(keepingCapacity: true) }
+    func removePending() {
+        pending.removeAll(keepingCapacity: true)
+        keyframeIsPending = false
+    }
 }
 
 /// A publisher's sender report: one point that its RTP timestamps and its wall clock share (RFC 3550 §6.4.1).

@@ -25,6 +25,8 @@ final class Track {
     /// The encoding that is forwarded.
     private(set) var encoding: Encoding?
     private(set) var subscriptions: ContiguousArray<Subscription> = []
+    /// Who is served while not everybody can be.
+    var admission = Admission()
     /// Workers that this home relays the track to; bit n is worker n.
     var relayTargets: UInt64 = 0
     /// Whether the track is in its engine's list of tracks with packets to forward.
@@ -35,6 +37,7 @@ final class Track {
     var packetsRecovered: UInt64 = 0
 
     private var generation: UInt32 = 0
+    private var subscriptionsEver = 0
     private var encodingSince: Instant?
     private var packetsLostBefore: Int64 = 0
 
@@ -48,7 +51,17 @@ final class Track {
         codec.kind == .video && (relayTargets != 0 || subscriptions.contains(where: \.awaitsKeyframe))
     }
 
-    func add(_ subscription: Subscription) { subscriptions.append(subscription) }
+    func add(_ subscription: Subscription) {
+        subscriptions.append(subscription)
+        subscriptionsEver += 1
+    }
+
+    /// Where the next subscription stands on the circle of `Admission`: the golden ratio's multiples are spread evenly however
+    /// many there are.
+    var nextPlace: Double {
+        let place = Double(subscriptionsEver) * 0.618_033_988_749_895
+        return place - place.rounded(.down)
+    }
 
     func remove(_ subscription: Subscription) {
         if let index = subscriptions.firstIndex(where: { $0 === subscription }) {

@@ -131,8 +131,10 @@ public final class DTLSEndpoint {
     public func close() {
         if case .established = state {
             ERR_clear_error()
+            SSL_alloc_buffers(session)
             SSL_shutdown(session)
             collectOutput()
+            releaseBuffers()
         }
         state = .closed
         nextDeadline = nil
@@ -170,13 +172,18 @@ public final class DTLSEndpoint {
             collectOutput()
             if result == 1 {
                 establish()
-                if case .established = state { readApplicationData() }
+                if case .established = state {
+                    readApplicationData()
+                    releaseBuffers()
+                }
             } else if SSL_get_error(session, result) != SSL_ERROR_WANT_READ {
                 state = .failed(.handshake)
             }
         case .established:
+            SSL_alloc_buffers(session)
             readApplicationData()
             collectOutput()
+            releaseBuffers()
         case .failed, .closed:
             break
         }
@@ -243,6 +250,13 @@ public final class DTLSEndpoint {
             }
             return
         }
+    }
+
+    /// Gives back what only a session that is talking needs: 33 KB of record buffers, which `SSL_MODE_RELEASE_BUFFERS` leaves
+    /// alone in DTLS, and the memory of the queues between us and OpenSSL.
+    private func releaseBuffers() {
+        SSL_free_buffers(session)
+        if outgoing.isEmpty { outgoing = [] }
     }
 
     /// Moves what OpenSSL wrote behind what waits.

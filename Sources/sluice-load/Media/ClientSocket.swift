@@ -123,7 +123,8 @@ final class DatagramReader {
         guard count > 0 else { return }
         for index in 0..<count {
             let length = min(Int(messages[index].msg_len), Self.slotBytes)
-            let segment = Int(sluice_gro_bytes(&messages[index].msg_hdr))
+            var arrival = timespec()
+            let segment = Int(sluice_read_controls(&messages[index].msg_hdr, &arrival))
             let step = segment > 0 ? segment : max(length, 1)
             var offset = 0
             while offset < length {
