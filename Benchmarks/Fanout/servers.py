@@ -21,6 +21,11 @@ def free_port(kind=socket.SOCK_STREAM):
         return probe.getsockname()[1]
 
 
+def within(namespace):
+    """What a command has to be preceded by to run in a network namespace."""
+    return ["ip", "netns", "exec", namespace] if namespace else []
+
+
 class Server:
     """A server process of ours in a folder of its own; ended, by its own id, when the block ends."""
 
@@ -28,22 +33,27 @@ class Server:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice-bench-"))
         self.process = None
 
-    def start(self, command, cores):
+    def start(self, command, cores, inside=None):
         log = open(self.folder / "log", "wb")
-        self.process = subprocess.Popen(
-            ["taskset", "-c", cores, *map(str, command)], stdout=log, stderr=log, cwd=self.folder
-        )
+        command = [*within(inside), "taskset", "-c", cores, *map(str, command)]
+        # Each of these replaces itself by the next, so that the process is the server's own.
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
 
-    def wait_for(self, url, seconds=20):
+    def wait_for(self, url, seconds=20, inside=None):
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 break
-            try:
-                urllib.request.urlopen(url, timeout=1).read()
-                return
-            except OSError:
-                time.sleep(0.05)
+            if inside:
+                if subprocess.run([*within(inside), "curl", "-fs", url], capture_output=True).returncode == 0:
+                    return
+            else:
+                try:
+                    urllib.request.urlopen(url, timeout=1).read()
+                    return
+                except OSError:
+                    pass
+            time.sleep(0.05)
         raise SystemExit(f"{self.name} did not start:\n{(self.folder / 'log').read_text()[-2000:]}")
 
     def __enter__(self):
@@ -63,7 +73,7 @@ class Server:
 class Sluice(Server):
     name = "Sluice"
 
-    def __init__(self, cores="0", workers=1, listen="127.0.0.1", settings=None):
+    def __init__(self, cores="0", workers=1, listen="127.0.0.1", settings=None, inside=None):
         super().__init__()
         http, media = free_port(), free_port(socket.SOCK_DGRAM)
         self.url = f"http://{listen}:{http}"
@@ -78,8 +88,8 @@ class Sluice(Server):
             configuration.setdefault(section, {}).update(values)
         path = self.folder / "sluice.yaml"
         path.write_text(json.dumps(configuration))
-        self.start([RELEASE / "sluice", "serve", "--config", path], cores)
-        self.wait_for(f"{self.url}/healthz")
+        self.start([RELEASE / "sluice", "serve", "--config", path], cores, inside)
+        self.wait_for(f"{self.url}/healthz", inside=inside)
 
     @property
     def arguments(self):
@@ -124,9 +134,9 @@ class Janus(Server):
         return ["--janus", self.url]
 
 
-def load(server, *arguments, cores="1"):
+def load(server, *arguments, cores="1", inside=None):
     """Runs the load generator against a server and gives its result."""
-    command = ["taskset", "-c", cores, RELEASE / "sluice-load", *server.arguments, *arguments]
+    command = [*within(inside), "taskset", "-c", cores, RELEASE / "sluice-load", *server.arguments, *arguments]
     command += ["--server-pid", server.process.pid, "--json", "--quiet"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600)
     if done.returncode:

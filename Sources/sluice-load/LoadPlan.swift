@@ -37,6 +37,9 @@ struct LoadPlan: Sendable {
     var loss: Double
     /// Whether viewers ask for what they miss.
     var sendsNacks: Bool
+    /// How many times their length all frames have during a surge before the measurement; 1 is no surge.
+    var surge: Double
+    var surgeDuration: Duration
     /// How long is measured.
     var duration: Duration
     /// How long everything runs before that.
@@ -52,9 +55,9 @@ struct LoadPlan: Sendable {
     /// by a byte at most.
     ///
     /// - Returns: Payload lengths in bytes.
-    func payloadLengths(isKeyframe: Bool) -> [Int] {
+    func payloadLengths(isKeyframe: Bool, surge: Double) -> [Int] {
         let header = 12
-        let frameBytes = Int((bitrate / 8 / framesPerSecond * (isKeyframe ? keyframeFactor : 1)).rounded())
+        let frameBytes = Int((bitrate / 8 / framesPerSecond * (isKeyframe ? keyframeFactor : 1) * surge).rounded())
         let count = max(1, (frameBytes + packetBytes - 1) / packetBytes)
         let payload = max(frameBytes - count * header, count * TestPicture.minimumBytes)
         let (each, larger) = payload.quotientAndRemainder(dividingBy: count)

@@ -6,6 +6,8 @@ struct LoadRun: Sendable {
     /// Viewers whose signalling is under way at a time.
     static let parallelJoins = 64
     private static let publisherPatience = Duration.seconds(20)
+    /// What a server may take to recover from a surge.
+    private static let recovery = Duration.seconds(2)
     /// What was sent has so long to arrive after the window.
     private static let drain = Duration.milliseconds(700)
 
@@ -36,6 +38,12 @@ struct LoadRun: Sendable {
         let sessions = plan.viewers * plan.sessionsPerViewer
         _ = try await wait(plan.patience, media) { $0.viewersWithPicture + $0.handshakesFailed >= sessions }
         try await Task.sleep(for: plan.warmUp)
+        if plan.surge > 1 {
+            media.send(.beginSurge)
+            try await Task.sleep(for: plan.surgeDuration)
+            media.send(.endSurge)
+            try await Task.sleep(for: Self.recovery)
+        }
 
         let before = try plan.serverProcess.map { process throws(LoadError) in try ProcessTime(process: process) }
         let ownBefore = try ProcessTime(process: getpid())
@@ -54,6 +62,9 @@ struct LoadRun: Sendable {
         report.loadCPUSeconds = ownAfter.seconds - ownBefore.seconds
         if let before, let after {
             report.serverCPUSeconds = after.seconds - before.seconds
+            report.serverThreadSeconds = after.threads.reduce(into: [:]) { threads, thread in
+                threads[thread.key] = thread.value - (before.threads[thread.key] ?? 0)
+            }
             report.serverResidentMegabytes = Double(after.residentBytes) / 1e6
         }
         return report

@@ -68,6 +68,10 @@ struct SluiceLoad: AsyncParsableCommand {
     @Flag(inversion: .prefixedNo, help: "Ask again for lost video packets.")
     var nack = true
 
+    @Option(help: "How many times as long frames are in a surge that ends 2 s before the measurement; 1 is none.")
+    var surge = 1.0
+    @Option(help: "Seconds that the surge lasts.")
+    var surgeDuration = 10.0
     @Option(help: "Seconds that are measured.")
     var duration = 10.0
     @Option(help: "Seconds from the last viewer's first picture to the measurement.")
@@ -93,6 +97,8 @@ struct SluiceLoad: AsyncParsableCommand {
         try check((100...1400).contains(packetSize), "--packet-size is 100 to 1400 bytes, not \(packetSize)")
         try check((1...100).contains(keyframeFactor), "--keyframe-factor is 1 to 100, not \(keyframeFactor)")
         try check((0...0.5).contains(loss), "--loss is 0 to 0.5, not \(loss)")
+        try check((1...20).contains(surge), "--surge is 1 to 20, not \(surge)")
+        try check((1...600).contains(surgeDuration), "--surge-duration is 1 to 600 seconds, not \(surgeDuration)")
         try check(joinRate >= 0, "--join-rate is 0 or more, not \(joinRate)")
         try check((0...viewers).contains(firstViewers), "--first-viewers is 0 to the number of viewers")
         try check((0...viewers).contains(verify) || verify == 20, "--verify is 0 to the number of viewers")
@@ -119,6 +125,8 @@ struct SluiceLoad: AsyncParsableCommand {
             verifiedViewers: min(verify, viewers),
             loss: loss,
             sendsNacks: nack,
+            surge: surge,
+            surgeDuration: .seconds(surgeDuration),
             duration: .seconds(duration),
             warmUp: .seconds(warmUp),
             patience: .seconds(patience),

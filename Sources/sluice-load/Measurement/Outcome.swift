@@ -26,10 +26,15 @@ struct Outcome: Sendable {
         var timeToPicture: Duration?
         var lastWholeFrame: Instant?
         var lostWhileOthersJoined: UInt64
+        var surge: Viewer.Counts
         var window: Viewer.Counts
     }
 
     var window: Window
+    /// Keyframe requests before all but the first viewers began to join.
+    var keyframeRequestsBefore: UInt64
+    /// Video frames of all publishers in the surge.
+    var surgeFrames: UInt64
     /// What the viewers negotiated.
     var profile: SRTPProfile?
     var publishers: [PublisherResult]

@@ -49,12 +49,27 @@ struct Report: Encodable, Sendable {
     /// How long all viewers' signalling took.
     var joinSeconds = 0.0
     var handshakesFailed: Int
+    /// Since the first viewers were there.
     var keyframeRequests: UInt64
     var keyframes: UInt64
     /// What the first viewers missed from the moment that the others began to join until the window.
     var lostByFirstViewers: UInt64
 
+    /// What viewers got of the surge's frames, per cent: the one that got the fewest, the mean, and the one that got the most;
+    /// frames that were cut short; and audio packets, per cent.
+    struct Surge: Encodable, Sendable {
+        var leastFramesPercent: Double
+        var framesPercent: Double
+        var mostFramesPercent: Double
+        var brokenFrames: UInt64
+        var halfFrames: UInt64
+        var leastAudioPercent: Double
+    }
+    var surge: Surge?
+
     var serverCPUSeconds: Double?
+    /// Of the server's threads, by name.
+    var serverThreadSeconds: [String: Double]?
     var serverResidentMegabytes: Double?
     var loadCPUSeconds = 0.0
     /// The server's `utime + stime` over the packets that viewers received, in microseconds.
@@ -102,7 +117,20 @@ struct Report: Encodable, Sendable {
         }
         timeToPicture = Latency(pictures)
         handshakesFailed = outcome.handshakesFailed
-        keyframeRequests = outcome.publishers.reduce(0) { $0 + $1.keyframeRequests }
+        keyframeRequests = outcome.publishers.reduce(0) { $0 + $1.keyframeRequests } - outcome.keyframeRequestsBefore
+        if plan.surge > 1 {
+            let sent = Double(outcome.surgeFrames) / Double(plan.publishers) * Double(plan.streamsPerSession)
+            let frames = outcome.viewers.map { Double($0.surge.wholeFrames) / max(sent, 1) * 100 }
+            let audio = 50 * plan.surgeDuration.seconds * Double(plan.streamsPerSession)
+            surge = Surge(
+                leastFramesPercent: frames.min() ?? 0,
+                framesPercent: frames.reduce(0, +) / Double(max(frames.count, 1)),
+                mostFramesPercent: frames.max() ?? 0,
+                brokenFrames: outcome.viewers.reduce(0) { $0 + $1.surge.brokenFrames },
+                halfFrames: outcome.viewers.reduce(0) { $0 + $1.surge.halfFrames },
+                leastAudioPercent: (outcome.viewers.map { Double($0.surge.audioPackets) }.min() ?? 0) / audio * 100
+            )
+        }
         keyframes = outcome.publishers.reduce(0) { $0 + $1.keyframesSent }
         lostByFirstViewers = outcome.viewers.reduce(0) { sum, viewer in
             sum + (viewer.index < plan.firstViewers ? viewer.lostWhileOthersJoined : 0)
@@ -157,6 +185,16 @@ struct Report: Encodable, Sendable {
             ("lost by the first viewers", "\(lostByFirstViewers) while others joined"),
             ("load generator's CPU", "\(number(loadMicrosecondsPerPacket, 3)) µs a packet received"),
         ]
+        if let surge {
+            rows.append(
+                (
+                    "frames in the surge",
+                    "\(number(surge.framesPercent, 1)) % (viewers from \(number(surge.leastFramesPercent, 1)) to "
+                        + "\(number(surge.mostFramesPercent, 1)) %), \(surge.brokenFrames) with a gap, "
+                        + "\(surge.halfFrames) cut short; audio at least \(number(surge.leastAudioPercent, 1)) %"
+                )
+            )
+        }
         if let cost = serverMicrosecondsPerPacket, let used = serverCPUSeconds, let memory = serverResidentMegabytes {
             rows.append(("server's CPU", "\(number(cost, 3)) µs a packet received (\(number(used)) s in all)"))
             rows.append(("server's memory", "\(number(memory, 1)) MB"))

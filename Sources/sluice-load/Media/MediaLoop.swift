@@ -9,6 +9,8 @@ enum MediaCommand: Sendable {
     case add(PeerPlan)
     /// The viewers that are there now lose nothing from here on, or it is counted.
     case markFirstViewers
+    case beginSurge
+    case endSurge
     case beginWindow
     /// Publishers stop sending; what is under way still arrives.
     case pause
@@ -132,6 +134,9 @@ private final class MediaLoop {
     private var latency = LatencyByKind()
     /// Latency within the measured window.
     private var window = Outcome.Window()
+    /// Keyframe requests when the first viewers were there, and frames that were sent in the surge.
+    private var keyframeRequestsBefore: UInt64 = 0
+    private var surgeFrames: UInt64 = 0
     private var isRunning = true
 
     init(plan: LoadPlan, handle: MediaThread, bell: Int32) throws(LoadError) {
@@ -178,6 +183,15 @@ private final class MediaLoop {
             case .add(let plan): add(plan)
             case .markFirstViewers:
                 for viewer in viewers { viewer.lostBefore = viewer.counts.lost }
+                keyframeRequestsBefore = publishers.reduce(0) { $0 + $1.keyframeRequests }
+            case .beginSurge:
+                for publisher in publishers { publisher.isSurging = true }
+                for viewer in viewers { viewer.surgeStart = viewer.counts }
+                surgeFrames = publishers.reduce(0) { $0 + $1.framesSent }
+            case .endSurge:
+                for publisher in publishers { publisher.isSurging = false }
+                for viewer in viewers { viewer.surgeEnd = viewer.counts }
+                surgeFrames = publishers.reduce(0) { $0 + $1.framesSent } - surgeFrames
             case .beginWindow: beginWindow()
             case .pause:
                 for publisher in publishers { publisher.isPaused = true }
@@ -335,6 +349,8 @@ private final class MediaLoop {
         window.latency = latency
         return Outcome(
             window: window,
+            keyframeRequestsBefore: keyframeRequestsBefore,
+            surgeFrames: surgeFrames,
             profile: viewers.lazy.compactMap(\.peer.profile).first,
             publishers: publishers.map { publisher in
                 Outcome.PublisherResult(
@@ -353,6 +369,7 @@ private final class MediaLoop {
                     timeToPicture: viewer.timeToPicture,
                     lastWholeFrame: viewer.lastWholeFrame,
                     lostWhileOthersJoined: viewer.windowStart.lost - min(viewer.windowStart.lost, viewer.lostBefore),
+                    surge: viewer.surgeEnd - viewer.surgeStart,
                     window: viewer.counts - viewer.windowStart
                 )
             },
@@ -366,6 +383,7 @@ extension Viewer.Counts {
         var result = Self()
         result.packets = left.packets - right.packets
         result.bytes = left.bytes - right.bytes
+        result.audioPackets = left.audioPackets - right.audioPackets
         result.lost = left.lost - right.lost
         result.retransmissions = left.retransmissions - right.retransmissions
         result.wholeFrames = left.wholeFrames - right.wholeFrames

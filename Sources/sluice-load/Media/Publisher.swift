@@ -63,6 +63,8 @@ final class Publisher {
     private(set) var keyframeRequests: UInt64 = 0
     private(set) var nacksReceived: UInt64 = 0
     private(set) var packetsRetransmitted: UInt64 = 0
+    /// Whether frames are as long as the plan's surge has them.
+    var isSurging = false
     /// Whether media stops; the session stays.
     var isPaused = false
 
@@ -142,7 +144,7 @@ final class Publisher {
     private func sendFrame(now: Instant) {
         let isKeyframe = wantsKeyframe
         wantsKeyframe = false
-        let lengths = plan.payloadLengths(isKeyframe: isKeyframe)
+        let lengths = plan.payloadLengths(isKeyframe: isKeyframe, surge: isSurging ? plan.surge : 1)
         let timestamp = UInt32(truncatingIfNeeded: Int((Double(frame) * 90_000 / plan.framesPerSecond).rounded()))
         var used = 0
         var segments = 0

@@ -31,6 +31,7 @@ final class Viewer {
         /// RTP packets that came, retransmissions left out.
         var packets: UInt64 = 0
         var bytes: UInt64 = 0
+        var audioPackets: UInt64 = 0
         /// Sequence numbers that were missing when later ones came.
         var lost: UInt64 = 0
         var retransmissions: UInt64 = 0
@@ -62,6 +63,9 @@ final class Viewer {
     private(set) var lastWholeFrame: Instant?
     /// Sequence numbers missed when the others began to join.
     var lostBefore: UInt64 = 0
+    /// Counts when the surge began and when it ended.
+    var surgeStart = Counts()
+    var surgeEnd = Counts()
     /// Counts when the window began.
     var windowStart = Counts()
 
@@ -103,6 +107,7 @@ final class Viewer {
         guard isNew else { return }
         counts.packets += 1
         counts.bytes += UInt64(datagram.count)
+        if kind == 1 { counts.audioPackets += 1 }
         if isVerified { verify(datagram, isVideo: kind == 2, latency: &latency, now: now) }
     }
 
