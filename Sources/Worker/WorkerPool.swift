@@ -23,8 +23,8 @@ public struct WorkerHandle: Sendable {
 
 /// All workers of the process.
 public final class WorkerPool: Sendable {
-    /// Bytes of a relay ring: 8 ms of a gigabit, or a second of a fast publisher. There are as many as workers squared.
-    private static let relayBytes = 1 << 20
+    /// Bytes of a relay ring, which says where packets lie: two thousand packets. There are as many as workers squared.
+    private static let relayBytes = 256 * 1024
 
     public let workers: [WorkerHandle]
     private let mailboxes: [Mailbox]

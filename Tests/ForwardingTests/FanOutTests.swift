@@ -206,6 +206,59 @@ import Wire
         #expect(simulation.snapshot().counters.drops[DropReason.overload.rawValue] > 1000)
     }
 
+    /// Several times as many packets as the histories hold, so that their memory is used again and again.
+    @Test func whatOtherWorkersGetByReferenceIsWhatWasSent() throws {
+        let simulation = try Simulation(seed: 1, workers: 3)
+        let publisher = try simulation.connect(1, published: [Calls.published])
+        let viewers = try (0..<3).map {
+            try simulation.connect(UInt64($0) + 2, worker: $0, subscribed: [Calls.subscribed(UInt32($0))])
+        }
+        var sequence: UInt64 = 1
+        for frame in 0..<700 {
+            Self.sendFrame(
+                [900, 1100, 1000, 1001, 1000, 300],
+                from: sequence,
+                by: publisher,
+                in: simulation,
+                isKeyframe: frame == 0
+            )
+            sequence += 6
+        }
+        for viewer in viewers {
+            #expect(viewer.payloads().map { UInt64(Calls.number($0)) } == Array(1..<sequence))
+            // What sendFrame puts behind the number, and padding where there is some.
+            for packet in viewer.received.suffix(200) {
+                let header = try RTPHeader(parsing: packet.span.bytes)
+                let padding = try header.paddingLength(in: packet.span.bytes)
+                #expect(packet[(header.payloadOffset + 6)..<(packet.count - padding)].allSatisfy { $0 == 9 })
+            }
+        }
+    }
+
+    /// What has to be told waits while a worker does not look; packets are dropped and counted. Afterwards all goes on.
+    @Test func aWorkerThatDoesNotLookMissesPacketsAndNothingElse() throws {
+        let simulation = try Simulation(seed: 1, workers: 2)
+        var publisher = try simulation.connect(1, published: [Calls.published])
+        let viewer = try simulation.connect(2, worker: 1, subscribed: [Calls.subscribed()])
+        Self.sendFrame([100, 100], from: 1, by: publisher, in: simulation, isKeyframe: true)
+        #expect(viewer.received.count == 2)
+        simulation.stalledWorkers = [1]
+        for frame in 0..<3000 {
+            Self.sendFrame([100, 100], from: UInt64(frame) * 2 + 3, by: publisher, in: simulation, isKeyframe: false)
+        }
+        #expect(simulation.snapshot().counters.drops[DropReason.relayFull.rawValue] > 0)
+        simulation.apply(.removePeer(PeerID(rawValue: 1)))
+        simulation.run(for: .milliseconds(50))
+        simulation.stalledWorkers = []
+        simulation.run(for: .milliseconds(50))
+        // What it read late looked like overload; that is over after a second.
+        simulation.run(for: .seconds(1))
+        let before = viewer.received.count
+        publisher = try simulation.connect(3, published: [Calls.published])
+        Self.sendFrame([100, 100], from: 9, by: publisher, in: simulation, isKeyframe: true)
+        #expect(viewer.received.count == before + 2)
+    }
+
     @Test func handshakesWaitForTheirTurn() throws {
         var limits = Limits()
         limits.handshakesPerTurn = 1

@@ -36,6 +36,8 @@ package final class Simulation: EngineOutput {
     package private(set) var messageSizes: [Int] = []
     /// How long datagrams wait before the engines read them.
     package var lag: Duration?
+    /// Workers that don't look at what others relay to them.
+    package var stalledWorkers: Set<Int> = []
     /// Whether the kernel takes nothing: what engines send waits.
     package var isBlocked = false
     /// Whether what engines send goes nowhere, for benchmarks.
@@ -159,7 +161,7 @@ package final class Simulation: EngineOutput {
                 for datagram in client.takeOutbox() where !isLost { receive(datagram, from: client) }
             }
             for engine in engines {
-                engine.receiveRelayed(now: now)
+                if !stalledWorkers.contains(engine.worker) { engine.receiveRelayed(now: now) }
                 engine.advance(to: now)
                 engine.endTurn(now: now, lag: lag)
             }

@@ -139,23 +139,16 @@ extension Engine {
             track.keyframesReceived += 1
             encoding.keyframeRequests.keyframeReceived()
         }
-        insert(record, bytes: packet, into: encoding, of: track, now: now)
+        if encoding.pending.count >= Encoding.maximumPending { forward(track, now: now) }
+        encoding.insert(record, copying: packet)
+        queue(track)
     }
 
-    /// Keeps a packet and queues its track for the end of the turn.
-    func insert(
-        _ record: PacketRecord,
-        bytes: UnsafeRawBufferPointer,
-        into encoding: Encoding,
-        of track: Track,
-        now: Instant
-    ) {
-        if encoding.pending.count >= Encoding.maximumPending { forward(track, now: now) }
-        encoding.insert(record, bytes: bytes)
-        if !track.isQueued {
-            track.isQueued = true
-            queuedTracks.append(track)
-        }
+    /// Queues a track for the end of the turn.
+    private func queue(_ track: Track) {
+        guard !track.isQueued else { return }
+        track.isQueued = true
+        queuedTracks.append(track)
     }
 
     /// Audio goes first: it is little, and missed the most.
@@ -199,29 +192,26 @@ extension Engine {
             counters.drops[DropReason.overload.rawValue] += UInt64(run.shedCount)
             if subscription.awaitsKeyframe { needsKeyframe = true }
         }
-        if track.relayTargets != 0 {
-            for sequence in encoding.pending { relay(sequence, of: encoding, of: track) }
-        }
+        if track.relayTargets != 0 { relayPending(of: encoding, track: track) }
         encoding.removePending()
         if needsKeyframe { requestKeyframe(of: track, now: now) }
     }
 
-    /// Hands a packet to each worker that has subscribers for it.
-    private func relay(_ sequence: UInt64, of encoding: Encoding, of track: Track) {
-        guard let record = encoding.history.record(of: sequence) else { return }
-        let head = RelayRecord.Head(
-            kind: .packet,
-            track: track.id,
-            generation: encoding.generation,
-            ssrc: encoding.ssrc,
-            packet: record.pointee
-        )
-        let bytes = UnsafeRawBufferPointer(
-            start: encoding.history.bytes(of: sequence),
-            count: Int(record.pointee.payloadEnd)
-        )
-        for worker in outgoingRelays.indices where track.relayTargets & (1 << UInt64(worker)) != 0 {
-            relay(head, packet: bytes, to: worker)
+    /// Lends a batch to each worker that has subscribers for it, once: in two parts where it lies in two chunks.
+    private func relayPending(of encoding: Encoding, track: Track) {
+        for (index, part) in encoding.pendingChunks.enumerated() {
+            let isLast = index + 1 == encoding.pendingChunks.count
+            let end = isLast ? encoding.pending.count : encoding.pendingChunks[index + 1].first
+            relayBuffer.removeAll(keepingCapacity: true)
+            for sequence in encoding.pending[part.first..<end] {
+                if let record = encoding.history.record(of: sequence) { relayBuffer.append(record.pointee) }
+            }
+            guard !relayBuffer.isEmpty else { continue }
+            relayBuffer.withUnsafeBufferPointer { packets in
+                for worker in outgoingRelays.indices where track.relayTargets & (1 << UInt64(worker)) != 0 {
+                    relay(packets, in: part.chunk, of: encoding, track: track.id, to: worker)
+                }
+            }
         }
     }
 
@@ -231,23 +221,40 @@ extension Engine {
     public func receiveRelayed(now: Instant) {
         for (worker, ring) in incomingRelays.enumerated() {
             guard let ring else { continue }
-            while ring.read({ receive($0, packet: $1, from: worker, now: now) }) {}
+            while ring.read({ receive($0, packets: $1, from: worker, now: now) }) {}
         }
     }
 
-    private func receive(_ head: RelayRecord.Head, packet: UnsafeRawBufferPointer, from worker: Int, now: Instant) {
-        guard let track = tracks[head.track] else { return }
+    private func receive(
+        _ head: RelayRecord.Head,
+        packets: UnsafeBufferPointer<PacketRecord>,
+        from worker: Int,
+        now: Instant
+    ) {
+        let chunk = PacketChunk.borrowed(head.chunk)
+        guard let track = tracks[head.track] else {
+            chunk?.giveBack()
+            return
+        }
         switch head.kind {
-        case .packet:
-            guard case .relay = track.feed else { return }
+        case .packets:
+            guard let chunk else { return }
+            guard case .relay = track.feed else { return chunk.giveBack() }
             let encoding = track.relayedEncoding(
                 ssrc: head.ssrc,
                 generation: head.generation,
                 limits: limits,
                 now: now
             )
-            insert(head.packet, bytes: packet, into: encoding, of: track, now: now)
-            relayLag = max(relayLag ?? .zero, now - head.packet.receivedAt)
+            var highest: UInt64 = 0
+            for record in packets {
+                if encoding.pending.count >= Encoding.maximumPending { forward(track, now: now) }
+                encoding.insert(record)
+                highest = max(highest, record.sequence)
+                relayLag = max(relayLag ?? .zero, now - record.receivedAt)
+            }
+            encoding.history.hold(chunk, highestSequence: highest)
+            queue(track)
         case .clock:
             guard let encoding = track.encoding, encoding.generation == head.generation else { return }
             encoding.clock = head.clock

@@ -20,6 +20,9 @@ public final class Engine {
     /// This worker's counters. The worker adds what only it can see: send failures, loop time, latency, bytes.
     public var counters = WorkerCounters()
 
+    /// This worker's position.
+    public var worker: Int { index.rawValue }
+
     let index: WorkerIndex
     let limits: Limits
     let dtlsContext: DTLSContext
@@ -53,6 +56,7 @@ public final class Engine {
     var replyBuffer: [UInt8] = []
     var rtcpBuffer: [UInt8] = []
     var sequenceNumbers: [UInt16] = []
+    var relayBuffer: ContiguousArray<PacketRecord> = []
     var reportBlocks: [RTCPPacket.ReportBlock] = []
     var ceilingSources: [UInt32] = []
 
@@ -82,6 +86,7 @@ public final class Engine {
         self.output = output
         replyBuffer.reserveCapacity(EgressBatch.slotBytes)
         rtcpBuffer.reserveCapacity(EgressBatch.slotBytes)
+        relayBuffer.reserveCapacity(Encoding.maximumPending)
         sequenceNumbers.reserveCapacity(2048)
     }
 
@@ -194,17 +199,41 @@ public final class Engine {
         egress.commit(length: length, to: destination)
     }
 
-    /// Writes a record to another worker's ring. A packet is dropped when there is no room; anything else waits for it.
-    func relay(_ head: RelayRecord.Head, packet: UnsafeRawBufferPointer = .init(start: nil, count: 0), to worker: Int) {
-        guard outgoingRelays.indices.contains(worker), let ring = outgoingRelays[worker] else { return }
-        let isFirst = waitingRelays.isEmpty || !waitingRelays.contains { $0.worker == worker }
-        if isFirst, ring.write(head, packet: packet) {
-            relaysWritten |= 1 << UInt64(worker)
-        } else if packet.isEmpty {
-            waitingRelays.append((head, worker))
-        } else {
-            count(.relayFull)
+    /// Tells another worker something; it waits while there is no room in the ring.
+    func relay(_ head: RelayRecord.Head, to worker: Int) {
+        if !write(head, to: worker) { waitingRelays.append((head, worker)) }
+    }
+
+    /// Lends another worker the packets of a batch that lie in one chunk. They are dropped when there is no room in the ring.
+    func relay(
+        _ packets: UnsafeBufferPointer<PacketRecord>,
+        in chunk: PacketChunk,
+        of encoding: Encoding,
+        track: TrackID,
+        to worker: Int
+    ) {
+        let loan = chunk.lend()
+        var head = RelayRecord.Head(kind: .packets, track: track)
+        head.generation = encoding.generation
+        head.ssrc = encoding.ssrc
+        head.chunk = loan
+        if !write(head, packets: packets, to: worker) {
+            chunk.giveBack()
+            counters.drops[DropReason.relayFull.rawValue] += UInt64(packets.count)
         }
+    }
+
+    /// - Returns: False when there is no room, or something else waits for it.
+    private func write(
+        _ head: RelayRecord.Head,
+        packets: UnsafeBufferPointer<PacketRecord> = .init(start: nil, count: 0),
+        to worker: Int
+    ) -> Bool {
+        guard outgoingRelays.indices.contains(worker), let ring = outgoingRelays[worker] else { return true }
+        if waitingRelays.contains(where: { $0.worker == worker }) { return false }
+        guard ring.write(head, packets: packets) else { return false }
+        relaysWritten |= 1 << UInt64(worker)
+        return true
     }
 
     /// Tries again what waits for room in the rings.

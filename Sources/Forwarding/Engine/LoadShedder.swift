@@ -9,6 +9,7 @@ struct LoadShedder {
     /// Between two changes, so that each has had its effect before the next.
     private static let interval = Duration.milliseconds(50)
     private static let smallestShare = 1.0 / 64
+    /// By how much the share grows in each interval in which nothing waits.
     private static let growth = 0.05
     private static let strongestCut = 0.4
     private static let weakestCut = 0.8
@@ -20,11 +21,12 @@ struct LoadShedder {
     /// - Parameter lag: How long the oldest datagram of a turn had waited before it was read.
     mutating func observe(lag: Duration, limits: Limits, now: Instant) {
         guard nextChange <= now else { return }
+        let intervals = (now - nextChange).seconds / Self.interval.seconds + 1
         if lag > limits.overloadLag {
             let cut = limits.overloadLag.seconds / lag.seconds
             share = max(Self.smallestShare, share * min(Self.weakestCut, max(Self.strongestCut, cut)))
         } else if share < 1, lag < limits.overloadLag / 2 {
-            share = min(1, share + Self.growth)
+            share = min(1, share + Self.growth * intervals)
         } else {
             return
         }

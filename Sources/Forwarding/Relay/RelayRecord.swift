@@ -6,8 +6,8 @@ enum RelayRecord {
     /// The fixed part of every record.
     struct Head: BitwiseCopyable {
         enum Kind: UInt8, BitwiseCopyable {
-            /// Home to subscriber's worker: a packet; its bytes follow.
-            case packet
+            /// Home to subscriber's worker: a batch of packets. Their `PacketRecord`s follow; they lie in the chunk that is lent.
+            case packets
             /// Home to subscriber's worker: the publisher's clock.
             case clock
             /// Home to subscriber's worker: the publisher is gone.
@@ -25,7 +25,8 @@ enum RelayRecord {
         /// Of the encoding, for packets and clocks.
         var generation: UInt32 = 0
         var ssrc: UInt32 = 0
-        var packet = PacketRecord()
+        /// What `PacketChunk.lend` gave; 0 without packets.
+        var chunk: UInt = 0
         var clock = SenderClock(ntp: 0, rtpTimestamp: 0, receivedAt: Instant(nanoseconds: 0))
     }
 }
@@ -34,18 +35,28 @@ extension RelayRing {
     /// Writes a record.
     ///
     /// - Returns: False when the ring is full.
-    func write(_ head: RelayRecord.Head, packet: UnsafeRawBufferPointer = .init(start: nil, count: 0)) -> Bool {
-        withUnsafeBytes(of: head) { write($0, packet) }
+    func write(_ head: RelayRecord.Head, packets: UnsafeBufferPointer<PacketRecord> = .init(start: nil, count: 0))
+        -> Bool
+    {
+        // The head's stride, not its size, so that the packets behind it are aligned.
+        withUnsafePointer(to: head) { head in
+            write(
+                UnsafeRawBufferPointer(start: head, count: MemoryLayout<RelayRecord.Head>.size),
+                padding: MemoryLayout<RelayRecord.Head>.stride - MemoryLayout<RelayRecord.Head>.size,
+                UnsafeRawBufferPointer(packets)
+            )
+        }
     }
 
     /// Reads the oldest record.
     ///
     /// - Returns: False when the ring is empty.
-    func read(_ body: (RelayRecord.Head, UnsafeRawBufferPointer) -> Void) -> Bool {
+    func read(_ body: (RelayRecord.Head, UnsafeBufferPointer<PacketRecord>) -> Void) -> Bool {
         readNext { bytes in
-            let size = MemoryLayout<RelayRecord.Head>.size
+            let size = MemoryLayout<RelayRecord.Head>.stride
             guard bytes.count >= size else { return }
-            body(bytes.loadUnaligned(as: RelayRecord.Head.self), UnsafeRawBufferPointer(rebasing: bytes[size...]))
+            let packets = UnsafeRawBufferPointer(rebasing: bytes[size...])
+            body(bytes.loadUnaligned(as: RelayRecord.Head.self), packets.assumingMemoryBound(to: PacketRecord.self))
         }
     }
 }

@@ -26,11 +26,11 @@ public final class RelayRing: @unchecked Sendable {
 
     deinit { storage.deallocate() }
 
-    /// Writes one record of two parts, one behind the other. Called by the writing thread only.
+    /// Writes one record of two parts, the second `padding` bytes behind the first. Called by the writing thread only.
     ///
     /// - Returns: False when there is no room; nothing is written then.
-    func write(_ head: UnsafeRawBufferPointer, _ body: UnsafeRawBufferPointer) -> Bool {
-        let length = head.count + body.count
+    func write(_ head: UnsafeRawBufferPointer, padding: Int = 0, _ body: UnsafeRawBufferPointer) -> Bool {
+        let length = head.count + padding + body.count
         let needed = Self.aligned(Self.prefixBytes + length)
         let start = written.load(ordering: .relaxed)
         let free = capacity - (start - read.load(ordering: .acquiring))
@@ -49,7 +49,7 @@ public final class RelayRing: @unchecked Sendable {
             (target + Self.prefixBytes).copyMemory(from: base, byteCount: head.count)
         }
         if let base = body.baseAddress {
-            (target + Self.prefixBytes + head.count).copyMemory(from: base, byteCount: body.count)
+            (target + Self.prefixBytes + head.count + padding).copyMemory(from: base, byteCount: body.count)
         }
         written.store(start + skipped + needed, ordering: .releasing)
         return true

@@ -7,8 +7,6 @@
 final class PacketRun {
     struct Packet: BitwiseCopyable {
         var record: UnsafePointer<PacketRecord>
-        /// The packet as it was received.
-        var bytes: UnsafeRawPointer
         /// Bytes of our header and the payload.
         var length: Int
         /// Bytes of RTP padding to add, 0 to `maximumPadding`.
@@ -32,9 +30,9 @@ final class PacketRun {
     }
 
     @inline(__always)
-    func append(_ record: UnsafePointer<PacketRecord>, bytes: UnsafeRawPointer, length: Int) {
+    func append(_ record: UnsafePointer<PacketRecord>, length: Int) {
         precondition(count < Encoding.maximumPending)
-        (packets + count).initialize(to: Packet(record: record, bytes: bytes, length: length))
+        (packets + count).initialize(to: Packet(record: record, length: length))
         count += 1
     }
 

@@ -119,7 +119,6 @@ final class Subscription {
             frameTimestamp = record.pointee.timestamp
             run.append(
                 record,
-                bytes: encoding.history.bytes(of: sequence),
                 length: header.length(of: record, includesMID: includesMID) + record.pointee.payloadLength
             )
         }
@@ -133,7 +132,6 @@ final class Subscription {
             let timestamp = packet.record.pointee.timestamp &+ mapping.timestampOffset
             let length = write(
                 packet.record,
-                bytes: packet.bytes,
                 padding: packet.padding,
                 header: header,
                 sequence: outgoing,
@@ -181,12 +179,10 @@ final class Subscription {
         else { return false }
 
         let timestamp = record.pointee.timestamp &+ mapping.timestampOffset
-        let bytes = encoding.history.bytes(of: sequence)
         let length: Int
         if let retransmissionHeader, let retransmissionSSRC {
             length = write(
                 record,
-                bytes: bytes,
                 padding: 0,
                 header: retransmissionHeader,
                 sequence: nextRetransmissionSequence,
@@ -201,7 +197,6 @@ final class Subscription {
         } else {
             length = write(
                 record,
-                bytes: bytes,
                 padding: 0,
                 header: header,
                 sequence: outgoing,
@@ -291,7 +286,6 @@ final class Subscription {
     @inline(__always)
     private func write(
         _ record: UnsafePointer<PacketRecord>,
-        bytes: UnsafeRawPointer,
         padding: Int,
         header: OutgoingHeader,
         sequence: UInt64,
@@ -302,6 +296,7 @@ final class Subscription {
         into egress: EgressBatch,
         now: Instant
     ) -> Int {
+        guard let bytes = record.pointee.bytes else { return 0 }
         let slot = egress.freeSlot
         let payloadLength = record.pointee.payloadLength
         // The publisher's padding is not worth its bytes, but its sequence number has to be filled.

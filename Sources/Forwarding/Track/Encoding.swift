@@ -10,6 +10,10 @@ final class Encoding {
     /// overwritten before.
     static let maximumPending = 64
 
+    /// Memory that a history takes at a time: some fifty packets of video, or a hundred of audio.
+    private static let videoChunkBytes = 64 * 1024
+    private static let audioChunkBytes = 16 * 1024
+
     /// The publisher's SSRC.
     let ssrc: UInt32
     /// Tells this encoding from those that fed the same track before it.
@@ -18,6 +22,8 @@ final class Encoding {
 
     /// Sequence numbers of packets that came in this turn, to be forwarded at its end.
     private(set) var pending: ContiguousArray<UInt64> = []
+    /// The chunks that they lie in, each with the position in `pending` of the first of them; empty where chunks are borrowed.
+    private(set) var pendingChunks: ContiguousArray<(chunk: PacketChunk, first: Int)> = []
     /// Whether a keyframe begins among them.
     private(set) var keyframeIsPending = false
     /// How the publisher's RTP timestamps relate to its wall clock.
@@ -36,15 +42,18 @@ final class Encoding {
         generation: UInt32,
         codec: Codec,
         historyPackets: Int,
-        packetBytes: Int,
         keyframeRequestInterval: Duration
     ) {
         self.ssrc = ssrc
         self.generation = generation
-        history = PacketHistory(capacity: historyPackets, packetBytes: packetBytes)
+        history = PacketHistory(
+            capacity: historyPackets,
+            chunkBytes: codec.kind == .video ? Self.videoChunkBytes : Self.audioChunkBytes
+        )
         statistics = ReceptionStatistics(clockRate: codec.clockRate)
         keyframeRequests = KeyframeRequestLimiter(interval: keyframeRequestInterval)
         pending.reserveCapacity(Self.maximumPending)
+        pendingChunks.reserveCapacity(4)
     }
 
     /// Whether a packet with this sequence number is new and young enough to be kept.
@@ -54,8 +63,19 @@ final class Encoding {
     }
 
     /// Keeps a packet that `accepts` has accepted, and queues it for this turn's end.
-    func insert(_ record: PacketRecord, bytes: UnsafeRawBufferPointer) {
-        history.insert(record, bytes: bytes)
+    func insert(_ record: PacketRecord, copying bytes: UnsafeRawBufferPointer) {
+        guard let chunk = history.insert(record, copying: bytes) else { return }
+        if pendingChunks.last?.chunk !== chunk { pendingChunks.append((chunk, pending.count)) }
+        queue(record)
+    }
+
+    /// Keeps a packet that lies in a borrowed chunk, and queues it for this turn's end.
+    func insert(_ record: PacketRecord) {
+        history.insert(record)
+        queue(record)
+    }
+
+    private func queue(_ record: PacketRecord) {
         highestSequence = max(highestSequence, record.sequence)
         pending.append(record.sequence)
         if record.startsKeyframe { keyframeIsPending = true }
@@ -64,6 +84,7 @@ final class Encoding {
     /// What waited has been forwarded.
     func removePending() {
         pending.removeAll(keepingCapacity: true)
+        pendingChunks.removeAll(keepingCapacity: true)
         keyframeIsPending = false
     }
 }

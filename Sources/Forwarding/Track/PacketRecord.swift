@@ -1,8 +1,7 @@
 import Transport
 import Wire
 
-/// What is known of one received RTP packet, so that no subscription has to parse it again. Its bytes lie beside it in the
-/// history.
+/// What is known of one received RTP packet, so that no subscription has to parse it again.
 struct PacketRecord: BitwiseCopyable {
     /// One header extension element that may be of use to viewers.
     struct Extension: BitwiseCopyable {
@@ -17,6 +16,8 @@ struct PacketRecord: BitwiseCopyable {
     /// Most header extension elements that are kept of a packet.
     static let maximumExtensions = 8
 
+    /// The packet as it was received, in a `PacketChunk`; nil until it is kept there.
+    var bytes: UnsafeRawPointer?
     /// The sequence number, extended to 64 bits; no packet has 0.
     var sequence: UInt64 = 0
     var receivedAt = Instant(nanoseconds: 0)

@@ -112,7 +112,6 @@ final class Track {
             generation: generation,
             codec: codec,
             historyPackets: codec.kind == .video ? limits.videoHistoryPackets : limits.audioHistoryPackets,
-            packetBytes: limits.rtpPacketBytes,
             keyframeRequestInterval: limits.keyframeRequestInterval
         )
         encoding = new
