@@ -5,7 +5,7 @@ SWIFT_BUILD = swift build -c release --static-swift-stdlib --product sluice
 PYTEST = ../../.build-venv/bin/python -m pytest
 
 # Each builds alone.
-LAYERS = Wire Commands Negotiation Transport Forwarding Worker Control sluice
+LAYERS = Wire Commands Negotiation Transport Forwarding Worker Control sluice sluice-load
 
 .PHONY: serve build test test-unit test-e2e test-asan test-tsan bench fuzz format lint
 
@@ -28,6 +28,7 @@ test-unit:
 test-e2e:
 	Scripts/install-dependencies test
 	$(SWIFT_BUILD)
+	$(SWIFT_BUILD)-load
 	cd Tests/EndToEnd && $(PYTEST) $(TESTS)
 
 # The end-to-end tests against a server that checks its memory, and one that checks its threads. Both are slower, so what
@@ -44,9 +45,11 @@ test-tsan:
 	cd Tests/EndToEnd && SLUICE_PATIENCE=3 SLUICE_PROGRAM=../../.build-tsan/debug/sluice \
 	    TSAN_OPTIONS=halt_on_error=1 $(PYTEST) -m "not uninstrumented" $(TESTS)
 
+# Takes a quarter of an hour and the whole machine, and writes its figures into Docs/Performance.md. ONLY= picks some, such as
+# ONLY="audience memory".
 bench:
-	Scripts/install-dependencies serve
-	Benchmarks/run
+	Scripts/install-dependencies bench
+	Benchmarks/run $(ONLY)
 
 # SECONDS= is how long each parser is fuzzed.
 fuzz:

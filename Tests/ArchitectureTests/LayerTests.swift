@@ -13,6 +13,7 @@ import Testing
         "Worker": ["CLibuv", "CLinux", "Commands", "Forwarding", "Transport", "Wire"],
         "Control": ["Commands", "Negotiation", "Transport", "Wire", "Worker"],
         "sluice": ["Control"],
+        "sluice-load": ["CLinux", "Transport", "Wire"],
     ]
     /// From Forwarding down nothing reads a clock, opens a socket or starts a thread: so not even the C library is imported.
     static let sansIO: Set<String> = ["Wire", "Commands", "Negotiation", "Transport", "Forwarding"]

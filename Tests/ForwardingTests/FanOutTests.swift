@@ -173,7 +173,7 @@ import Wire
         }
         play(.seconds(1))
         simulation.lag = .milliseconds(80)
-        play(.milliseconds(100))
+        play(.milliseconds(200))
         simulation.lag = .milliseconds(30)
         let startOfOverload = sequence
         play(.seconds(20))
@@ -197,7 +197,7 @@ import Wire
                 #expect(later.sequenceNumber == earlier.sequenceNumber &+ 1)
                 #expect(Int32(bitPattern: later.timestamp &- earlier.timestamp) >= 0)
             }
-            // A lag of 80 ms, twice what is borne, for 0.1 s halves the share two or three times.
+            // A lag of 80 ms, twice what is borne, for 0.2 s halves the share two or three times.
             let got = Double(numbers.count { $0 >= startOfOverload && $0 < endOfOverload }) / offered
             #expect(got > 0.05 && got < 0.35, "a share like everybody's: \(got)")
             // Two seconds later nothing is left out any more.

@@ -64,8 +64,8 @@ extension Engine {
     }
 
     private func handshake(_ dtls: DTLSEndpoint, of peer: Peer, with datagram: UnsafeRawBufferPointer, now: Instant) {
-        handshakesInTurn += 1
         guard dtls.receive(datagram, now: now) else { return count(.dtlsMalformed) }
+        handshakesInTurn += 1
         drain(dtls, of: peer)
         continueHandshake(dtls, of: peer, now: now)
     }

@@ -3,11 +3,14 @@ import Transport
 
 /// How much video a worker still forwards while more is asked of it than it can do.
 ///
-/// Datagrams that wait longer and longer to be read are the sign: then the share shrinks, quickly; when nothing waits any more it
-/// grows again, slowly. Audio and everything else goes on.
+/// Datagrams that wait too long to be read are the sign, when they do so turn after turn: a thread that was not given the
+/// processor for a moment is not overloaded. Then the share shrinks, quickly; when nothing waits any more it grows again, slowly.
+/// Audio and everything else goes on.
 struct LoadShedder {
     /// Between two changes, so that each has had its effect before the next.
     private static let interval = Duration.milliseconds(50)
+    /// How long it has to last.
+    private static let patience = Duration.milliseconds(100)
     private static let smallestShare = 1.0 / 64
     /// By how much the share grows in each interval in which nothing waits.
     private static let growth = 0.05
@@ -17,12 +20,19 @@ struct LoadShedder {
     /// The part of video subscriptions that is served, 0 to 1.
     private(set) var share = 1.0
     private var nextChange = Instant(nanoseconds: 0)
+    /// Since when every turn's datagrams have waited too long.
+    private var overloadedSince: Instant?
 
     /// - Parameter lag: How long the oldest datagram of a turn had waited before it was read.
     mutating func observe(lag: Duration, limits: Limits, now: Instant) {
+        if lag <= limits.overloadLag {
+            overloadedSince = nil
+        } else if overloadedSince == nil {
+            overloadedSince = now
+        }
         guard nextChange <= now else { return }
         let intervals = (now - nextChange).seconds / Self.interval.seconds + 1
-        if lag > limits.overloadLag {
+        if let overloadedSince, now - overloadedSince >= Self.patience {
             let cut = limits.overloadLag.seconds / lag.seconds
             share = max(Self.smallestShare, share * min(Self.weakestCut, max(Self.strongestCut, cut)))
         } else if share < 1, lag < limits.overloadLag / 2 {
