@@ -1,6 +1,7 @@
 """User-space relays between the peers and the server: networks that lose packets or change addresses."""
 
 import asyncio
+import collections
 import random
 
 
@@ -19,6 +20,8 @@ class Relay:
         self.lost = 0
         # RTP packets lost, by direction; RTCP and the rest are not among them.
         self.lost_rtp = {"up": 0, "down": 0}
+        # The same by SSRC.
+        self.lost_by_source = collections.Counter()
         self.forwarded = 0
 
     async def __aenter__(self):
@@ -38,6 +41,7 @@ class Relay:
             self.lost += 1
             if len(data) > 1 and 128 <= data[0] <= 191 and not 192 <= data[1] <= 223:
                 self.lost_rtp[direction] += 1
+                self.lost_by_source[int.from_bytes(data[8:12], "big")] += 1
             return True
         self.forwarded += 1
         return False
