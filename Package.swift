@@ -20,6 +20,15 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
     .testTarget(name: name, dependencies: dependencies, resources: resources, swiftSettings: strict)
 }
 
+// intel-ipsec-mb is made for this architecture only; elsewhere OpenSSL does what it would (Decision 005).
+#if arch(x86_64)
+    let ipsecMB: [Target.Dependency] = ["CIPsecMB"]
+    let ipsecMBTargets: [Target] = [.systemLibrary(name: "CIPsecMB", providers: [.apt(["libipsec-mb-dev"])])]
+#else
+    let ipsecMB: [Target.Dependency] = []
+    let ipsecMBTargets: [Target] = []
+#endif
+
 let package = Package(
     name: "sluice",
     platforms: [.macOS(.v15)],
@@ -38,7 +47,7 @@ let package = Package(
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
-    targets: [
+    targets: ipsecMBTargets + [
         // C libraries: module maps and header-only shims, no logic.
         .systemLibrary(name: "CLibuv", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
@@ -49,7 +58,7 @@ let package = Package(
         layer("Wire", []),
         layer("Commands", ["Wire"]),
         layer("Negotiation", ["Commands", "Wire"]),
-        layer("Transport", ["COpenSSL", "Wire"]),
+        layer("Transport", ipsecMB + ["COpenSSL", "Wire"]),
         layer("Forwarding", ["Commands", "Transport", "Wire"]),
         layer("Worker", ["CLibuv", "CLinux", "Commands", "Forwarding", "Transport", "Wire"]),
         layer(

@@ -73,6 +73,10 @@ def sixty_viewers():
         2,
         sluice=lambda: run(Sluice(), "--viewers", 60),
         janus=lambda: run(Janus(), "--viewers", 60, "--srtp", "cm"),
+        sluiceWakes=lambda: run(Sluice(), "--viewers", 60, "--look", 0),
+        janusWakes=lambda: run(Janus(), "--viewers", 60, "--srtp", "cm", "--look", 0),
+        floor=lambda: floor(60, "gcm"),
+        sendingOnly=lambda: floor(60, "none"),
     )
 
 
@@ -120,28 +124,46 @@ def histogram(server, name):
 
 
 def quantile(before, after, part):
-    """The upper bound, in milliseconds, of the bucket that holds this part of what came between."""
+    """In milliseconds, as Prometheus reckons it: within its bucket it lies where it would if all were spread evenly."""
     counts = {bound: after[bound] - before.get(bound, 0) for bound in after}
-    total = max(counts.values())
-    return 1000 * min(bound for bound, count in counts.items() if count >= part * total)
+    wanted = part * max(counts.values())
+    low, below = 0.0, 0
+    for bound in sorted(counts):
+        if counts[bound] >= wanted:
+            return 1000 * (low + (bound - low) * (wanted - below) / max(counts[bound] - below, 1))
+        low, below = bound, counts[bound]
 
 
 def latency_inside():
-    """From the kernel's time of arrival to the end of sending, at half of the load that one core carries."""
-    samples = {}
+    """From the kernel's time of arrival to the end of sending, for each packet that was sent."""
+    def measure(*arguments, workers=1, **options):
+        samples = {}
 
-    def sample(server, delay, name):
-        time.sleep(delay)
-        samples[name] = histogram(server, "forward_latency_seconds")
+        def sample(server, delay, name):
+            time.sleep(delay)
+            samples[name] = histogram(server, "forward_latency_seconds")
 
-    with Sluice() as server:
-        threads = [threading.Thread(target=sample, args=(server, delay, name)) for delay, name in ((5, "before"), (11, "after"))]
-        for thread in threads:
-            thread.start()
-        load(server, "--duration", SECONDS, "--viewers", 500)
-        for thread in threads:
-            thread.join()
-    return {f"p{part}": quantile(samples["before"], samples["after"], part / 100) for part in (50, 99)}
+        with Sluice(workers=workers, cores="0,1" if workers > 1 else "0") as server:
+            threads = [threading.Thread(target=sample, args=(server, delay, name)) for delay, name in ((6, "before"), (12, "after"))]
+            for thread in threads:
+                thread.start()
+            result = load(server, "--duration", 10, *arguments, **options)
+            for thread in threads:
+                thread.join()
+        latency = {f"p{part}": quantile(samples["before"], samples["after"], part / 100) for part in (50, 99)}
+        busy = max(seconds for name, seconds in result["serverThreadSeconds"].items() if re.fullmatch(r"sluice-\d+", name))
+        latency["busyPercent"] = 100 * busy / 10
+        print(f"  {' '.join(map(str, arguments))}: p50 {latency['p50']:.2f} ms, p99 {latency['p99']:.2f} ms, {latency['busyPercent']:.0f} % busy", flush=True)
+        return latency
+
+    return {
+        # Half of the 1,000 viewers that one core is to carry.
+        "burst": measure("--viewers", 500),
+        "spread": measure("--viewers", 500, "--spread", 25),
+        # The same number of packets and more, in rooms of ten.
+        "rooms": measure("--publishers", 100, "--viewers", 1000, "--spread", 25, "--verify", 20),
+        "roomsBurst": measure("--publishers", 100, "--viewers", 1000, "--verify", 20),
+    }
 
 
 def memory():

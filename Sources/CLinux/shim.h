@@ -2,7 +2,6 @@
 // control messages. The structure has the kernel's layout (recvmmsg(2)). No logic lives here.
 #pragma once
 #include <netinet/in.h>
-#include <netinet/udp.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/epoll.h>

@@ -113,12 +113,12 @@ public struct Histogram: Sendable {
         counts = Array(repeating: 0, count: bounds.count + 1)
     }
 
-    /// Counts one observation. Does not allocate.
-    public mutating func observe(_ value: Double) {
+    /// Counts an observation, or as many equal ones. Does not allocate.
+    public mutating func observe(_ value: Double, times: Int = 1) {
         var bucket = 0
         while bucket < bounds.count, value > bounds[bucket] { bucket += 1 }
-        counts[bucket] += 1
-        sum += value
+        counts[bucket] += UInt64(times)
+        sum += value * Double(times)
     }
 
     /// Adds another histogram that has the same bounds.

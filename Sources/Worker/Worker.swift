@@ -86,7 +86,7 @@ final class Worker {
         var mayHaveMore = readsSocket
         repeat {
             let start = Instant.now
-            let forwardedBefore = engine.counters.packetsForwarded
+            egress.beginTurn()
             var lag: Duration?
             if readsSocket {
                 mayHaveMore = socket.receive { datagram, source in
@@ -96,15 +96,12 @@ final class Worker {
                 lag = socket.longestWait
             }
             engine.receiveRelayed(now: start)
+            egress.received(afterWaiting: engine.longestWait(andRead: lag), at: start)
             engine.advance(to: start)
             engine.endTurn(now: start, lag: lag)
             round += 1
 
-            let seconds = (Instant.now - start).seconds
-            engine.counters.loopSeconds.observe(seconds)
-            if engine.counters.packetsForwarded != forwardedBefore {
-                engine.counters.forwardLatencySeconds.observe(seconds + (lag ?? .zero).seconds)
-            }
+            engine.counters.loopSeconds.observe((Instant.now - start).seconds)
         } while mayHaveMore && round < Self.roundsPerTurn
         watchSocket()
         scheduleTimer(now: .now)
@@ -170,6 +167,9 @@ private final class Egress: EngineOutput {
     private var bytesSent: UInt64 = 0
     private var datagramsFailed: UInt64 = 0
     private var batchPackets = Histogram(bounds: Histogram.packetBounds)
+    private var latencySeconds = Histogram(bounds: Histogram.secondsBounds)
+    /// When the oldest came of what this turn's datagrams were made from; nil in a turn that timers or mail began.
+    private var oldestArrival: Instant?
     /// Whether datagrams wait until the socket takes more.
     private(set) var isWaiting = false
 
@@ -179,9 +179,23 @@ private final class Egress: EngineOutput {
         self.onEvent = onEvent
     }
 
+    /// A turn begins. What still waits for room keeps the arrival that it has.
+    func beginTurn() {
+        if !isWaiting { oldestArrival = nil }
+    }
+
+    /// The turn's datagrams have been read, of which the oldest had waited for so long.
+    func received(afterWaiting wait: Duration?, at start: Instant) {
+        guard let wait, oldestArrival == nil else { return }
+        oldestArrival = start + (.zero - wait)
+    }
+
     func flush(_ batch: EgressBatch) {
         batchPackets.observe(Double(batch.datagramCount))
         let sent = socket.send(batch)
+        if let oldestArrival, sent.datagrams > 0 {
+            latencySeconds.observe((Instant.now - oldestArrival).seconds, times: sent.datagrams)
+        }
         bytesSent += UInt64(sent.bytes)
         datagramsFailed += UInt64(sent.failed)
         isWaiting = !batch.isEmpty
@@ -197,6 +211,7 @@ private final class Egress: EngineOutput {
         counters.bytesSent = bytesSent
         counters.drops[DropReason.egressFailed.rawValue] = datagramsFailed
         counters.egressBatchPackets = batchPackets
+        counters.forwardLatencySeconds = latencySeconds
     }
 }
 

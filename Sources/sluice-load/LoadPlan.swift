@@ -23,6 +23,8 @@ struct LoadPlan: Sendable {
     var packetBytes: Int
     /// How many times as long as other frames a keyframe is.
     var keyframeFactor: Double
+    /// How long a publisher takes to send a frame, as a pacer does; zero sends its packets as one burst.
+    var spread: Duration
     /// Whether each publisher sends audio too: 50 packets a second.
     var hasAudio: Bool
 
@@ -33,6 +35,8 @@ struct LoadPlan: Sendable {
     var firstViewers: Int
     /// Viewers that decrypt and check all that they receive, spread evenly over the order of joining.
     var verifiedViewers: Int
+    /// Between two looks at the viewers' sockets: what latencies are measured by. Zero waits for each packet.
+    var lookInterval: Duration
     /// The part of datagrams that each viewer throws away on arrival, 0 to 1.
     var loss: Double
     /// Whether viewers ask for what they miss.

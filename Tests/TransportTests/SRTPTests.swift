@@ -23,9 +23,9 @@ func hex(_ text: String) -> [UInt8] {
         let expectedKey = hex("C61E7A93744F39EE10734AFE3FF7A087")
         let expectedSalt = hex("30CBBC08863D8C85D49DB34A9AE1")
         let expectedAuthentication = hex("CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4")
-        #expect(try SRTPCipher.derive(label: 0, count: 16, masterKey: key, masterSalt: salt) == expectedKey)
-        #expect(try SRTPCipher.derive(label: 2, count: 14, masterKey: key, masterSalt: salt) == expectedSalt)
-        #expect(try SRTPCipher.derive(label: 1, count: 20, masterKey: key, masterSalt: salt) == expectedAuthentication)
+        #expect(try SRTPKeyDerivation.derive(label: 0, count: 16, masterKey: key, masterSalt: salt) == expectedKey)
+        #expect(try SRTPKeyDerivation.derive(label: 2, count: 14, masterKey: key, masterSalt: salt) == expectedSalt)
+        #expect(try SRTPKeyDerivation.derive(label: 1, count: 20, masterKey: key, masterSalt: salt) == expectedAuthentication)
     }
 
     /// RFC 7714 §16.1.1 and §16.2.1, both AEAD profiles. The vectors begin with session keys, so the cipher itself is asked.
@@ -46,21 +46,14 @@ func hex(_ text: String) -> [UInt8] {
         ),
     ])
     func sealsThePacketsOfRFC7714(key: String, packet: String) throws {
-        let profile: SRTPProfile = key.count == 32 ? .aeadAES128GCM : .aeadAES256GCM
-        let cipher = try SRTPCipher(
-            profile,
-            sessionKey: hex(key),
-            sessionSalt: hex("517569642070726f2071756f"),
-            authenticator: nil,
-            encrypts: true
-        )
-        var iv = cipher.rtpIV(ssrc: 0x5501_a0b2, index: 0xf17b)
+        let cipher = try GCMCipher(sessionKey: hex(key), sessionSalt: hex("517569642070726f2071756f"))
         var output = Self.header + Self.payload + [UInt8](repeating: 0, count: 16)
         let sealed = output.withUnsafeMutableBytes { output in
             Self.header.withUnsafeBytes { header in
                 Self.payload.withUnsafeBytes { payload in
                     cipher.seal(
-                        iv: &iv,
+                        ssrc: 0x5501_a0b2,
+                        index: 0xf17b,
                         header,
                         from: payload.baseAddress!,
                         to: output.baseAddress! + 12,
@@ -71,6 +64,44 @@ func hex(_ text: String) -> [UInt8] {
         }
         #expect(sealed)
         #expect(output == hex(packet))
+    }
+
+    /// What OpenSSL seals, whichever of the two this processor uses opens, and the other way round.
+    @Test(arguments: [16, 32])
+    func bothGCMKeysAreTheSame(keyLength: Int) throws {
+        let bytes = (0..<keyLength).map { UInt8($0 &* 11 &+ 3) }
+        let ours = try GCMKey(bytes)
+        let reference = try EVPGCMKey(bytes)
+        for length in Array(0...130) + [1199, 1200, 1500] {
+            for associatedLength in [12, 20, 71] {
+                let nonce = GCMNonce(high: UInt64(length) << 32 | 77, low: UInt32(associatedLength))
+                let text = (0..<length).map { UInt8(truncatingIfNeeded: $0 &* 5) }
+                let associated = (0..<associatedLength).map { UInt8($0) }
+                var first = text + [UInt8](repeating: 0, count: 16)
+                var second = first
+                associated.withUnsafeBytes { associated in
+                    first.withUnsafeMutableBytes {
+                        #expect(ours.seal(nonce, associated, from: $0.baseAddress!, to: $0.baseAddress!, count: length))
+                    }
+                    second.withUnsafeMutableBytes {
+                        #expect(
+                            reference.seal(nonce, associated, from: $0.baseAddress!, to: $0.baseAddress!, count: length)
+                        )
+                    }
+                    #expect(first == second)
+                    #expect(second.withUnsafeMutableBytes { ours.open(nonce, associated, at: $0.baseAddress!, count: length) })
+                    #expect(
+                        first.withUnsafeMutableBytes {
+                            reference.open(nonce, associated, at: $0.baseAddress!, count: length)
+                        }
+                    )
+                    #expect(Array(first.prefix(length)) == text)
+                    #expect(Array(second.prefix(length)) == text)
+                    second[length] ^= 1
+                    #expect(!second.withUnsafeMutableBytes { ours.open(nonce, associated, at: $0.baseAddress!, count: length) })
+                }
+            }
+        }
     }
 }
 

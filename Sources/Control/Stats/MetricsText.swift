@@ -58,7 +58,7 @@ struct MetricsText {
         histogram("worker_loop_seconds", "Time that a worker's turn took.", counters.loopSeconds)
         histogram(
             "forward_latency_seconds",
-            "Time from a batch's receipt to the sending of what came of it.",
+            "Time from the arrival of a turn's oldest datagram to the sending, of each datagram that came of it.",
             counters.forwardLatencySeconds
         )
         histogram("egress_batch_packets", "Datagrams handed to the kernel at once.", counters.egressBatchPackets)

@@ -173,8 +173,9 @@ extension Engine {
         }
         var needsKeyframe = false
         for subscription in track.subscriptions {
-            let peer = subscription.peer
-            guard case .connected(let session) = peer.phase, let destination = peer.ice.selected else { continue }
+            guard let sealer = subscription.outlet.sealer, let destination = subscription.outlet.destination else {
+                continue
+            }
             // What does not fit is left out whole, so that nobody gets half a frame.
             guard makeRoom(for: encoding.pending.count) else {
                 counters.drops[DropReason.egressFull.rawValue] += UInt64(encoding.pending.count)
@@ -183,7 +184,7 @@ extension Engine {
             let forwarded = subscription.forward(
                 encoding,
                 run: run,
-                sealer: session.sealer,
+                sealer: sealer,
                 to: destination,
                 into: egress,
                 now: now

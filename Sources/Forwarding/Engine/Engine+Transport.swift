@@ -33,6 +33,7 @@ extension Engine {
         case .handled: break
         }
         guard peer.ice.isValidated(source) else { return }
+        peer.updateOutlet()
         peer.lastHeard = now
         register(source, for: peer)
         forgetRetiredUsernames(of: peer)
@@ -125,6 +126,7 @@ extension Engine {
                 )
                 let session = Peer.SecureSession(dtls: dtls, profile: keys.profile, sealer: sealer, opener: opener)
                 peer.phase = .connected(session)
+                peer.updateOutlet()
                 counters.dtlsHandshakesCompleted += 1
                 connected(peer, now: now)
             } catch {

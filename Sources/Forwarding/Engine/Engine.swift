@@ -40,7 +40,7 @@ public final class Engine {
     /// Tracks with packets to forward at the end of this turn.
     var queuedTracks: ContiguousArray<Track> = []
     var shedder = LoadShedder()
-    /// How long the oldest packet that was relayed to us in this turn had waited since its worker read it.
+    /// How long the oldest packet that was relayed to us in this turn had waited since its worker read it; nil when none was.
     var relayLag: Duration?
     /// Handshake datagrams that wait for a turn with room for them, with where they came from.
     var waitingHandshakes: [(source: SocketAddress, datagram: [UInt8])] = []
@@ -133,8 +133,8 @@ public final class Engine {
     ///
     /// - Parameter lag: How long the oldest datagram of the turn had waited before it was read; nil when none was.
     public func endTurn(now: Instant, lag: Duration? = nil) {
-        if lag != nil || relayLag != nil {
-            shedder.observe(lag: max(lag ?? .zero, relayLag ?? .zero), limits: limits, now: now)
+        if let lag = longestWait(andRead: lag) {
+            shedder.observe(lag: lag, limits: limits, now: now)
             relayLag = nil
         }
         forwardQueuedTracks(now: now)
@@ -146,6 +146,14 @@ public final class Engine {
             output.wake(WorkerIndex(rawValue: worker))
         }
         relaysWritten = 0
+    }
+
+    /// How long the oldest of what the turn received had waited, relayed packets included; nil when nothing came.
+    ///
+    /// - Parameter lag: How long the oldest datagram had waited before it was read; nil when none was.
+    public func longestWait(andRead lag: Duration?) -> Duration? {
+        guard let relayLag else { return lag }
+        return max(lag ?? .zero, relayLag)
     }
 
     /// Ends all peers with a DTLS close_notify.

@@ -26,6 +26,8 @@ final class Peer {
     let description: PeerDescription
     var ice: ICEAgent
     var phase = Phase.checking
+    /// Has what `ice` and `phase` say: `updateOutlet` is called when either may have changed.
+    let outlet = MediaOutlet()
     /// Local ufrags under which the engine finds this peer: one, or two during an ICE restart.
     var usernameKeys: [UsernameKey]
     /// Addresses under which the engine finds this peer.
@@ -52,6 +54,11 @@ final class Peer {
         self.incoming = incoming
         usernameKeys = [usernameKey]
         if incoming.usesTransportFeedback { transportFeedback = TransportFeedbackRecorder() }
+    }
+
+    func updateOutlet() {
+        outlet.sealer = session?.sealer
+        outlet.destination = ice.selected
     }
 
     /// The session, once media can flow.

@@ -8,6 +8,8 @@ final class Subscription {
     private static let retransmissionBurst = 256
 
     unowned let peer: Peer
+    /// The peer's.
+    let outlet: MediaOutlet
     unowned let track: Track
     let ssrc: UInt32
     let retransmissionSSRC: UInt32?
@@ -58,6 +60,7 @@ final class Subscription {
 
     init(_ description: SubscribedTrack, peer: Peer, track: Track) {
         self.peer = peer
+        outlet = peer.outlet
         self.track = track
         place = track.nextPlace
         ssrc = description.ssrc

@@ -24,20 +24,15 @@ struct HMACSHA1 {
         OPENSSL_cleanse(&block, block.count)
     }
 
-    /// Writes the 20 bytes of the message's code to `tag`. The message may come in two parts.
+    /// Writes the first `length` bytes of the message's code to `tag`. The message may come in two parts.
     @inline(__always)
     func authenticate(
         _ message: UnsafeRawBufferPointer,
         _ rest: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0),
-        tag: UnsafeMutablePointer<UInt8>
+        tag: UnsafeMutableRawPointer,
+        length: Int
     ) {
-        var context = inner
-        SHA1_Update(&context, message.baseAddress, message.count)
-        if rest.count > 0 { SHA1_Update(&context, rest.baseAddress, rest.count) }
-        SHA1_Final(tag, &context)
-        context = outer
-        SHA1_Update(&context, tag, Self.tagLength)
-        SHA1_Final(tag, &context)
+        withCode(message, rest) { tag.copyMemory(from: $0, byteCount: length) }
     }
 
     /// Whether the first `length` bytes of the message's code are those at `expected`, compared in constant time.
@@ -48,11 +43,27 @@ struct HMACSHA1 {
         against expected: UnsafeRawPointer,
         length: Int
     ) -> Bool {
-        var tag = InlineArray<20, UInt8>(repeating: 0)
-        return withUnsafeMutableBytes(of: &tag) { tag in
-            guard let base = tag.baseAddress else { return false }
-            authenticate(message, rest, tag: base.assumingMemoryBound(to: UInt8.self))
-            return CRYPTO_memcmp(base, expected, length) == 0
+        withCode(message, rest) { CRYPTO_memcmp($0, expected, length) == 0 }
+    }
+
+    @inline(__always)
+    private func withCode<Result>(
+        _ message: UnsafeRawBufferPointer,
+        _ rest: UnsafeRawBufferPointer,
+        _ body: (UnsafeMutablePointer<UInt8>) -> Result
+    ) -> Result {
+        var context = inner
+        var code: (UInt64, UInt64, UInt32) = (0, 0, 0)
+        return withUnsafeMutablePointer(to: &code) { code in
+            code.withMemoryRebound(to: UInt8.self, capacity: Self.tagLength) { code in
+                SHA1_Update(&context, message.baseAddress, message.count)
+                if rest.count > 0 { SHA1_Update(&context, rest.baseAddress, rest.count) }
+                SHA1_Final(code, &context)
+                context = outer
+                SHA1_Update(&context, code, Self.tagLength)
+                SHA1_Final(code, &context)
+                return body(code)
+            }
         }
     }
 }

@@ -208,7 +208,7 @@ public struct ICEAgent {
             tag = [UInt8](repeating: 0, count: HMACSHA1.tagLength)
             tag.withUnsafeMutableBufferPointer { tag in
                 guard let base = tag.baseAddress else { return }
-                key.authenticate(message, tag: base)
+                key.authenticate(message, tag: base, length: HMACSHA1.tagLength)
             }
         }
         builder.addFingerprint()

@@ -69,37 +69,30 @@ public final class SRTPOpener {
 
         let body = base + header.payloadOffset
         let bodyLength = length - header.payloadOffset
-        if let authenticator = rtp.authenticator {
+        switch rtp {
+        case .gcm(let cipher):
+            let isAuthentic = cipher.open(
+                ssrc: header.ssrc,
+                index: index,
+                UnsafeRawBufferPointer(start: base, count: header.payloadOffset),
+                at: body,
+                count: bodyLength
+            )
+            guard isAuthentic else { return .rejected(.authentication) }
+        case .counterMode(let cipher):
             var counter = UInt32(truncatingIfNeeded: index >> 16).bigEndian
             let isAuthentic = withUnsafeBytes(of: &counter) {
-                authenticator.verifies(
+                cipher.authenticator.verifies(
                     UnsafeRawBufferPointer(start: base, count: length),
                     $0,
                     against: base + length,
-                    length: profile.rtpTagLength
+                    length: CounterModeCipher.tagLength
                 )
             }
             guard isAuthentic else { return .rejected(.authentication) }
-            guard
-                bodyLength == 0
-                    || rtp.transformCounterMode(
-                        ssrc: header.ssrc,
-                        index: index,
-                        from: body,
-                        to: body,
-                        count: bodyLength
-                    )
-            else { return .rejected(.malformed) }
-        } else {
-            var iv = rtp.rtpIV(ssrc: header.ssrc, index: index)
-            let isAuthentic = rtp.open(
-                iv: &iv,
-                UnsafeRawBufferPointer(start: base, count: header.payloadOffset),
-                at: body,
-                count: bodyLength,
-                tag: base + length
-            )
-            guard isAuthentic else { return .rejected(.authentication) }
+            guard cipher.transform(ssrc: header.ssrc, index: index, from: body, to: body, count: bodyLength) else {
+                return .rejected(.malformed)
+            }
         }
         if let place {
             rtpSources[place].window.insert(index)
@@ -128,34 +121,32 @@ public final class SRTPOpener {
         }
 
         let bodyLength = length - 8
-        if let authenticator = rtcp.authenticator {
-            let isAuthentic = authenticator.verifies(
+        switch rtcp {
+        case .gcm(let cipher):
+            // RFC 7714 §9.2: the header and the trailer are authenticated as one.
+            var associated = InlineArray<12, UInt8>(repeating: 0)
+            let isAuthentic = withUnsafeMutableBytes(of: &associated) { associated in
+                associated.copyMemory(from: UnsafeRawBufferPointer(start: base, count: 8))
+                associated.storeBytes(of: trailer.bigEndian, toByteOffset: 8, as: UInt32.self)
+                return cipher.open(
+                    ssrc: ssrc,
+                    index: UInt64(index),
+                    UnsafeRawBufferPointer(associated),
+                    at: base + 8,
+                    count: bodyLength
+                )
+            }
+            guard isAuthentic else { return .rejected(.authentication) }
+        case .counterMode(let cipher):
+            let isAuthentic = cipher.authenticator.verifies(
                 UnsafeRawBufferPointer(start: base, count: length + 4),
                 against: base + length + 4,
-                length: 10
+                length: CounterModeCipher.tagLength
             )
             guard isAuthentic else { return .rejected(.authentication) }
             guard
-                bodyLength == 0
-                    || rtcp.transformCounterMode(
-                        ssrc: ssrc,
-                        index: UInt64(index),
-                        from: base + 8,
-                        to: base + 8,
-                        count: bodyLength
-                    )
+                cipher.transform(ssrc: ssrc, index: UInt64(index), from: base + 8, to: base + 8, count: bodyLength)
             else { return .rejected(.malformed) }
-        } else {
-            var iv = rtcp.rtcpIV(ssrc: ssrc, index: index)
-            let isAuthentic = rtcp.open(
-                iv: &iv,
-                UnsafeRawBufferPointer(start: base, count: 8),
-                UnsafeRawBufferPointer(start: base + trailerOffset, count: 4),
-                at: base + 8,
-                count: bodyLength,
-                tag: base + length
-            )
-            guard isAuthentic else { return .rejected(.authentication) }
         }
         if let place {
             rtcpSources[place].window.insert(UInt64(index))

@@ -1,12 +1,11 @@
 /// Encrypts and authenticates what we send to one peer (RFC 3711, RFC 7714). Allocates nothing per packet.
 public final class SRTPSealer {
-    private let profile: SRTPProfile
     private let rtp: SRTPCipher
     private let rtcp: SRTPCipher
     private var nextRTCPIndex: UInt32 = 1
 
+    /// - Throws: When the master key or salt is not as long as the profile needs.
     public init(profile: SRTPProfile, masterKey: [UInt8], masterSalt: [UInt8]) throws(SRTPError) {
-        self.profile = profile
         rtp = try SRTPCipher(profile, .rtp, masterKey: masterKey, masterSalt: masterSalt, encrypts: true)
         rtcp = try SRTPCipher(profile, .rtcp, masterKey: masterKey, masterSalt: masterSalt, encrypts: true)
     }
@@ -37,8 +36,20 @@ public final class SRTPSealer {
         let source = payload.baseAddress ?? UnsafeRawPointer(body)
         let length = header.count + payload.count + padding
 
-        if let authenticator = rtp.authenticator {
-            let isTransformed = rtp.transformCounterMode(
+        switch rtp {
+        case .gcm(let cipher):
+            let sealed = cipher.seal(
+                ssrc: ssrc,
+                index: index,
+                UnsafeRawBufferPointer(start: output, count: header.count),
+                from: source,
+                to: body,
+                count: payload.count,
+                padding: padding
+            )
+            return sealed ? length + GCMKey.tagLength : 0
+        case .counterMode(let cipher):
+            let isTransformed = cipher.transform(
                 ssrc: ssrc,
                 index: index,
                 from: source,
@@ -48,30 +59,16 @@ public final class SRTPSealer {
             )
             guard isTransformed else { return 0 }
             var counter = rolloverCounter.bigEndian
-            var tag = InlineArray<20, UInt8>(repeating: 0)
             withUnsafeBytes(of: &counter) { counter in
-                withUnsafeMutableBytes(of: &tag) { tag in
-                    guard let base = tag.baseAddress else { return }
-                    authenticator.authenticate(
-                        UnsafeRawBufferPointer(start: output, count: length),
-                        counter,
-                        tag: base.assumingMemoryBound(to: UInt8.self)
-                    )
-                    (output + length).copyMemory(from: base, byteCount: 10)
-                }
+                cipher.authenticator.authenticate(
+                    UnsafeRawBufferPointer(start: output, count: length),
+                    counter,
+                    tag: output + length,
+                    length: CounterModeCipher.tagLength
+                )
             }
-            return length + 10
+            return length + CounterModeCipher.tagLength
         }
-        var iv = rtp.rtpIV(ssrc: ssrc, index: index)
-        let sealed = rtp.seal(
-            iv: &iv,
-            UnsafeRawBufferPointer(start: output, count: header.count),
-            from: source,
-            to: body,
-            count: payload.count,
-            padding: padding
-        )
-        return sealed ? length + 16 : 0
     }
 
     /// Seals one RTCP compound packet.
@@ -89,11 +86,29 @@ public final class SRTPSealer {
         guard nextRTCPIndex < 1 << 31 else { return 0 }
         let index = nextRTCPIndex
         nextRTCPIndex += 1
-        var trailer = (index | 1 << 31).bigEndian
+        let trailer = (index | 1 << 31).bigEndian
         let bodyLength = packet.count - 8
-
-        if let authenticator = rtcp.authenticator {
-            let isTransformed = rtcp.transformCounterMode(
+        switch rtcp {
+        case .gcm(let cipher):
+            // RFC 7714 §9.2: the header and the trailer are authenticated as one.
+            var associated = InlineArray<12, UInt8>(repeating: 0)
+            let sealed = withUnsafeMutableBytes(of: &associated) { associated in
+                associated.copyMemory(from: UnsafeRawBufferPointer(start: base, count: 8))
+                associated.storeBytes(of: trailer, toByteOffset: 8, as: UInt32.self)
+                return cipher.seal(
+                    ssrc: ssrc,
+                    index: UInt64(index),
+                    UnsafeRawBufferPointer(associated),
+                    from: base + 8,
+                    to: output + 8,
+                    count: bodyLength
+                )
+            }
+            guard sealed else { return 0 }
+            output.storeBytes(of: trailer, toByteOffset: packet.count + GCMKey.tagLength, as: UInt32.self)
+            return packet.count + GCMKey.tagLength + 4
+        case .counterMode(let cipher):
+            let isTransformed = cipher.transform(
                 ssrc: ssrc,
                 index: UInt64(index),
                 from: base + 8,
@@ -103,30 +118,12 @@ public final class SRTPSealer {
             guard isTransformed else { return 0 }
             output.storeBytes(of: trailer, toByteOffset: packet.count, as: UInt32.self)
             let length = packet.count + 4
-            var tag = InlineArray<20, UInt8>(repeating: 0)
-            withUnsafeMutableBytes(of: &tag) { tag in
-                guard let tagBase = tag.baseAddress else { return }
-                authenticator.authenticate(
-                    UnsafeRawBufferPointer(start: output, count: length),
-                    tag: tagBase.assumingMemoryBound(to: UInt8.self)
-                )
-                (output + length).copyMemory(from: tagBase, byteCount: 10)
-            }
-            return length + 10
-        }
-        var iv = rtcp.rtcpIV(ssrc: ssrc, index: index)
-        let sealed = withUnsafeBytes(of: &trailer) { trailer in
-            rtcp.seal(
-                iv: &iv,
-                UnsafeRawBufferPointer(start: output, count: 8),
-                trailer,
-                from: base + 8,
-                to: output + 8,
-                count: bodyLength
+            cipher.authenticator.authenticate(
+                UnsafeRawBufferPointer(start: output, count: length),
+                tag: output + length,
+                length: CounterModeCipher.tagLength
             )
+            return length + CounterModeCipher.tagLength
         }
-        guard sealed else { return 0 }
-        output.storeBytes(of: trailer, toByteOffset: packet.count + 16, as: UInt32.self)
-        return packet.count + 20
     }
 }

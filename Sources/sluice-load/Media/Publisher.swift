@@ -36,6 +36,21 @@ final class Publisher {
     private static let messageBytes = 65_000
     private static let messageSegments = 64
 
+    /// A frame on its way.
+    private struct Frame {
+        let number: UInt32
+        let timestamp: UInt32
+        let isKeyframe: Bool
+        /// Its packets' payloads in bytes.
+        let lengths: [Int]
+        /// Packets that were sent.
+        var sent = 0
+        /// Between two packets; zero when it is sent at once.
+        let interval: Duration
+        /// When its next packet is sent.
+        var next: Instant
+    }
+
     let peer: ClientPeer
     private let index: Int
     private let plan: LoadPlan
@@ -49,6 +64,8 @@ final class Publisher {
     private var audioSequence: UInt64 = 1
     private var retransmissionSequence: UInt64 = 1
     private var frame: UInt32 = 0
+    /// The frame that is being spread over its time.
+    private var unfinished: Frame?
     private var audioFrame: UInt32 = 0
     private var nextVideo: Instant?
     private var nextAudio: Instant?
@@ -83,7 +100,8 @@ final class Publisher {
     /// When `advance` has to be called next.
     var nextDeadline: Instant {
         guard peer.isConnected, !isPaused else { return .distantFuture }
-        return min(nextVideo ?? .init(nanoseconds: 0), nextAudio ?? .distantFuture)
+        let next = min(nextVideo ?? .init(nanoseconds: 0), nextAudio ?? .distantFuture)
+        return min(next, unfinished?.next ?? .distantFuture)
     }
 
     /// Sends what is due.
@@ -99,10 +117,12 @@ final class Publisher {
         // Frames that come too late because this machine is busy are sent at once, but no more than a few.
         var frames = 0
         while let due = nextVideo, due <= now {
-            sendFrame(now: .now)
+            finishFrame()
+            beginFrame(now: .now)
             frames += 1
             nextVideo = frames < 4 ? due + .seconds(1 / plan.framesPerSecond) : now + .seconds(1 / plan.framesPerSecond)
         }
+        while let due = unfinished?.next, due <= now { sendNextPacket() }
         frames = 0
         while let due = nextAudio, due <= now {
             sendAudio(now: .now)
@@ -141,30 +161,69 @@ final class Publisher {
 
     // MARK: Sending
 
-    private func sendFrame(now: Instant) {
+    /// Sends a frame, or the first packet of one that is spread.
+    private func beginFrame(now: Instant) {
         let isKeyframe = wantsKeyframe
         wantsKeyframe = false
         let lengths = plan.payloadLengths(isKeyframe: isKeyframe, surge: isSurging ? plan.surge : 1)
-        let timestamp = UInt32(truncatingIfNeeded: Int((Double(frame) * 90_000 / plan.framesPerSecond).rounded()))
+        var begun = Frame(
+            number: frame,
+            timestamp: UInt32(truncatingIfNeeded: Int((Double(frame) * 90_000 / plan.framesPerSecond).rounded())),
+            isKeyframe: isKeyframe,
+            lengths: lengths,
+            interval: plan.spread / lengths.count,
+            next: now
+        )
+        if plan.spread == .zero {
+            send(&begun, packets: lengths.count)
+        } else {
+            unfinished = begun
+            sendNextPacket()
+        }
+        frame &+= 1
+        framesSent += 1
+        if isKeyframe { keyframesSent += 1 }
+    }
+
+    /// Sends one packet of the frame that is being spread.
+    private func sendNextPacket() {
+        guard var frame = unfinished else { return }
+        send(&frame, packets: 1)
+        frame.next = frame.next + frame.interval
+        unfinished = frame.sent < frame.lengths.count ? frame : nil
+    }
+
+    /// Sends what is left of the frame that is being spread.
+    private func finishFrame() {
+        guard var frame = unfinished else { return }
+        send(&frame, packets: frame.lengths.count - frame.sent)
+        unfinished = nil
+    }
+
+    /// Sends a frame's next packets, as few messages as they fit in.
+    private func send(_ frame: inout Frame, packets: Int) {
+        let now = Instant.now
         var used = 0
         var segments = 0
         var segmentBytes = 0
-        for (place, length) in lengths.enumerated() {
-            let marker = place + 1 == lengths.count
+        for place in frame.sent..<(frame.sent + packets) {
+            let length = frame.lengths[place]
+            let marker = place + 1 == frame.lengths.count
+            let isLast = place + 1 == frame.sent + packets
             let sealed = write(
                 TestPicture.Stamp(
-                    kind: isKeyframe ? .keyframe : .deltaFrame,
+                    kind: frame.isKeyframe ? .keyframe : .deltaFrame,
                     stream: UInt16(truncatingIfNeeded: index),
-                    frame: frame,
+                    frame: frame.number,
                     index: UInt16(truncatingIfNeeded: place),
-                    count: UInt16(truncatingIfNeeded: lengths.count),
+                    count: UInt16(truncatingIfNeeded: frame.lengths.count),
                     sentAt: now.nanoseconds
                 ),
                 length: length,
                 payloadType: PublisherSources.videoPayloadType,
                 marker: marker,
                 sequence: videoSequence,
-                timestamp: timestamp,
+                timestamp: frame.timestamp,
                 ssrc: sources.video,
                 at: slab + used
             )
@@ -173,17 +232,15 @@ final class Publisher {
             if segments == 0 { segmentBytes = sealed }
             used += sealed
             segments += 1
-            let next = marker ? 0 : lengths[place + 1]
+            let next = isLast ? 0 : frame.lengths[place + 1]
             let isFull = used + Self.packetRoom > Self.messageBytes || segments == Self.messageSegments
-            if marker || isFull || sealed < segmentBytes || next > length {
+            if isLast || isFull || sealed < segmentBytes || next > length {
                 peer.socket.send(UnsafeRawBufferPointer(start: slab, count: used), segmentBytes: segmentBytes)
                 used = 0
                 segments = 0
             }
         }
-        frame &+= 1
-        framesSent += 1
-        if isKeyframe { keyframesSent += 1 }
+        frame.sent += packets
     }
 
     private func sendAudio(now: Instant) {

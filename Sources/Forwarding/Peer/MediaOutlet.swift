@@ -1,0 +1,11 @@
+import Transport
+import Wire
+
+/// What a peer's subscriptions send through: looked at for each of them with each batch, so it lies ready, apart from the rest of
+/// the peer.
+final class MediaOutlet {
+    /// Nil until the handshake is done.
+    var sealer: SRTPSealer?
+    /// The address that ICE selected; nil until there is one.
+    var destination: SocketAddress?
+}
