@@ -22,11 +22,11 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
 
 // intel-ipsec-mb is made for this architecture only; elsewhere OpenSSL does what it would (Decision 005).
 #if arch(x86_64)
-    let ipsecMB: [Target.Dependency] = ["CIPsecMB"]
-    let ipsecMBTargets: [Target] = [.systemLibrary(name: "CIPsecMB", providers: [.apt(["libipsec-mb-dev"])])]
+let ipsecMB: [Target.Dependency] = ["CIPsecMB"]
+let ipsecMBTargets: [Target] = [.systemLibrary(name: "CIPsecMB", providers: [.apt(["libipsec-mb-dev"])])]
 #else
-    let ipsecMB: [Target.Dependency] = []
-    let ipsecMBTargets: [Target] = []
+let ipsecMB: [Target.Dependency] = []
+let ipsecMBTargets: [Target] = []
 #endif
 
 let package = Package(

@@ -73,8 +73,6 @@ def sixty_viewers():
         2,
         sluice=lambda: run(Sluice(), "--viewers", 60),
         janus=lambda: run(Janus(), "--viewers", 60, "--srtp", "cm"),
-        sluiceWakes=lambda: run(Sluice(), "--viewers", 60, "--look", 0),
-        janusWakes=lambda: run(Janus(), "--viewers", 60, "--srtp", "cm", "--look", 0),
         floor=lambda: floor(60, "gcm"),
         sendingOnly=lambda: floor(60, "none"),
     )

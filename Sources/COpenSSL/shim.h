@@ -23,6 +23,9 @@ static inline uint64_t sluice_SSL_CTX_set_dtls_options(SSL_CTX *context) {
     return SSL_CTX_set_options(
         context, SSL_OP_NO_QUERY_MTU | SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_SINGLE_ECDH_USE);
 }
+static inline long sluice_SSL_CTX_set_max_send_fragment(SSL_CTX *context, long bytes) {
+    return SSL_CTX_set_max_send_fragment(context, bytes);
+}
 static inline long sluice_SSL_CTX_release_buffers(SSL_CTX *context) {
     return SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
 }

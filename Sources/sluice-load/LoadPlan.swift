@@ -35,8 +35,6 @@ struct LoadPlan: Sendable {
     var firstViewers: Int
     /// Viewers that decrypt and check all that they receive, spread evenly over the order of joining.
     var verifiedViewers: Int
-    /// Between two looks at the viewers' sockets: what latencies are measured by. Zero waits for each packet.
-    var lookInterval: Duration
     /// The part of datagrams that each viewer throws away on arrival, 0 to 1.
     var loss: Double
     /// Whether viewers ask for what they miss.

@@ -52,7 +52,9 @@ struct SluiceLoad: AsyncParsableCommand {
     var packetSize = 1200
     @Option(help: "How many times as long as other frames a keyframe is.")
     var keyframeFactor = 1.0
-    @Option(help: "Milliseconds that a frame's packets are spread over, as a browser's pacer does; 0 sends a frame at once.")
+    @Option(
+        help: "Milliseconds that a frame's packets are spread over, as a browser's pacer does; 0 sends a frame at once."
+    )
     var spread = 0.0
     @Flag(inversion: .prefixedNo, help: "Send Opus too, 50 packets a second.")
     var audio = true
@@ -65,13 +67,6 @@ struct SluiceLoad: AsyncParsableCommand {
     var firstViewers = 0
     @Option(help: "Viewers that decrypt and check every payload, spread over the order of joining.")
     var verify = 20
-    @Option(
-        help: """
-            Milliseconds between two looks at the sockets, 0 to 20. With 0 the kernel wakes the viewers for each packet, and \
-            charges that to a server on the same machine.
-            """
-    )
-    var look = 0.5
     @Option(help: "The part of datagrams that viewers throw away on arrival, 0 to 0.5.")
     var loss = 0.0
     @Flag(inversion: .prefixedNo, help: "Ask again for lost video packets.")
@@ -106,7 +101,6 @@ struct SluiceLoad: AsyncParsableCommand {
         try check((100...1400).contains(packetSize), "--packet-size is 100 to 1400 bytes, not \(packetSize)")
         try check((1...100).contains(keyframeFactor), "--keyframe-factor is 1 to 100, not \(keyframeFactor)")
         try check((0...(1000 / fps)).contains(spread), "--spread is 0 to a frame's \(1000 / fps) ms, not \(spread)")
-        try check((0...20).contains(look), "--look is 0 to 20 ms, not \(look)")
         try check((0...0.5).contains(loss), "--loss is 0 to 0.5, not \(loss)")
         try check((1...20).contains(surge), "--surge is 1 to 20, not \(surge)")
         try check((1...600).contains(surgeDuration), "--surge-duration is 1 to 600 seconds, not \(surgeDuration)")
@@ -135,7 +129,6 @@ struct SluiceLoad: AsyncParsableCommand {
             joinsPerSecond: joinRate,
             firstViewers: firstViewers,
             verifiedViewers: min(verify, viewers),
-            lookInterval: .seconds(look / 1000),
             loss: loss,
             sendsNacks: nack,
             surge: surge,

@@ -55,7 +55,7 @@ import Wire
         let key = HMACSHA1(key: password.utf8)
         builder.addMessageIntegrity { message, tag in
             tag = [UInt8](repeating: 0, count: 20)
-            tag.withUnsafeMutableBufferPointer { key.authenticate(message, tag: $0.baseAddress!) }
+            tag.withUnsafeMutableBufferPointer { key.authenticate(message, tag: $0.baseAddress!, length: 20) }
         }
         if fingerprint { builder.addFingerprint() }
         return builder.finish()

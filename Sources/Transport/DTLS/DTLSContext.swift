@@ -9,6 +9,8 @@ public final class DTLSContext {
         ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:\
         ECDHE-RSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384
         """
+    /// Longest record that we write, in bytes: a datagram holds no more, and OpenSSL's buffer is as long as its longest record.
+    private static let recordBytes = 1536
     private static let groups = "X25519:P-256:P-384"
 
     let context: OpaquePointer
@@ -24,6 +26,7 @@ public final class DTLSContext {
         self.certificate = certificate
         _ = sluice_SSL_CTX_set_dtls_options(context)
         _ = sluice_SSL_CTX_release_buffers(context)
+        _ = sluice_SSL_CTX_set_max_send_fragment(context, Self.recordBytes)
         _ = sluice_SSL_CTX_disable_session_cache(context)
         // The certificate is self-signed by design: what counts is its fingerprint, which the endpoint checks.
         SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT) { _, _ in 1 }

@@ -88,7 +88,7 @@ struct GCMNonce: BitwiseCopyable {
 
 // A kept key of AES-GCM (NIST SP 800-38D). Decision 005 says why there are two.
 #if arch(x86_64)
-    typealias GCMKey = IPsecMBKey
+typealias GCMKey = IPsecMBKey
 #else
-    typealias GCMKey = EVPGCMKey
+typealias GCMKey = EVPGCMKey
 #endif

@@ -93,15 +93,17 @@ final class MediaThread: Sendable {
 
 /// All clients' media on one thread.
 ///
-/// It sleeps by the clock between looks at its sockets. Were it to wait for packets, the kernel would wake it on behalf of whoever
-/// sends, and a server on the same machine would pay for that: a cost that it has with no client elsewhere. The plan may want it
-/// to, as other programs on the server's machine do.
+/// It waits for the first packet of a burst, and then sleeps by the clock between looks at its sockets until a look finds nothing.
+/// Were it to wait for each packet, the kernel would wake it on behalf of whoever sends, and a server on the same machine would
+/// pay for that with each packet: a cost that it has with no client elsewhere.
 private final class MediaLoop {
     /// Viewers' reports and checks are spread over a second on this grid.
     private static let tick = Duration.milliseconds(10)
     private static let ticksPerReport = 100
     private static let eventCount = 256
     private static let bellTag = UInt64.max
+    /// Between two looks at the sockets: what latencies are measured by.
+    private static let lookInterval = Duration.microseconds(500)
 
     private enum Client {
         case publisher(Publisher)
@@ -155,8 +157,10 @@ private final class MediaLoop {
 
     func run() -> Outcome {
         var events = [epoll_event](repeating: epoll_event(), count: Self.eventCount)
+        var isBurst = false
         while isRunning {
-            let count = Int(look(&events))
+            let count = Int(wait(&events, isBurst: isBurst))
+            isBurst = count > 0
             for place in 0..<max(count, 0) {
                 let tag = events[place].data.u64
                 if tag == Self.bellTag { takeCommands() } else { read(Int(tag)) }
@@ -165,7 +169,7 @@ private final class MediaLoop {
             }
             advancePublishers()
             advanceClock()
-            if plan.lookInterval > .zero, count < Self.eventCount { sleepUntilNextLook() }
+            if isBurst, count < Self.eventCount { sleepUntilNextLook() }
         }
         return outcome()
     }
@@ -303,17 +307,17 @@ private final class MediaLoop {
 
     private var nextDeadline: Instant { publishers.reduce(nextTick) { min($0, $1.nextDeadline) } }
 
-    /// Finds the sockets that have something to read; without a look interval it waits until one has.
-    private func look(_ events: inout [epoll_event]) -> Int32 {
+    /// Sockets with something to read: at once in a burst, else as soon as there are any or something is due.
+    private func wait(_ events: inout [epoll_event], isBurst: Bool) -> Int32 {
         let now = Instant.now
-        let due = plan.lookInterval > .zero ? now : max(nextDeadline, now)
-        let wait = Int(due.nanoseconds - now.nanoseconds)
-        var time = timespec(tv_sec: wait / 1_000_000_000, tv_nsec: wait % 1_000_000_000)
+        let due = nextDeadline
+        let nanoseconds = isBurst || due <= now ? 0 : Int(due.nanoseconds - now.nanoseconds)
+        var time = timespec(tv_sec: nanoseconds / 1_000_000_000, tv_nsec: nanoseconds % 1_000_000_000)
         return sluice_epoll_pwait2(epoll, &events, Int32(events.count), &time, nil)
     }
 
     private func sleepUntilNextLook() {
-        let due = min(Instant.now + plan.lookInterval, nextDeadline)
+        let due = min(Instant.now + Self.lookInterval, nextDeadline)
         var time = timespec(
             tv_sec: Int(due.nanoseconds / 1_000_000_000),
             tv_nsec: Int(due.nanoseconds % 1_000_000_000)
