@@ -39,8 +39,9 @@ public struct Limits: Sendable {
     /// Handshake datagrams that a worker looks at in one turn of its loop; more wait for the next one. They cost a hundred times
     /// what a packet does, and media that flows already shall not wait for a thousand who join.
     public var handshakesPerTurn = 8
-    /// Handshake datagrams that wait at most; more are dropped, and sent again by their clients.
+    /// Handshake datagrams that wait at most, in all and of one peer; more are dropped, and sent again by their clients.
     public var waitingHandshakes = 4096
+    public var waitingHandshakesPerPeer = 16
     /// Largest DTLS datagram in bytes of UDP payload.
     public var dtlsDatagramBytes = 1200
 
@@ -59,6 +60,8 @@ public struct Limits: Sendable {
     /// When datagrams wait longer than this before a worker reads them, it has more to do than it can, and leaves video frames
     /// out, whole ones and evenly over viewers, until they wait less.
     public var overloadLag = Duration.milliseconds(40)
+    /// While frames are left out, those left out have their turn with the next keyframe; one is asked for when the last is this old.
+    public var overloadKeyframeInterval = Duration.seconds(2)
     /// Time between two transport-wide congestion control feedback packets.
     public var transportFeedbackInterval = Duration.milliseconds(50)
     /// Time between two receiver reports to a publisher, and two sender reports to a viewer.

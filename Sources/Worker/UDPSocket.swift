@@ -30,6 +30,8 @@ final class UDPSocket {
     private static let sendBatch = 256
     /// Room for any control message that we ask for.
     private static let controlBytes = 64
+    /// When so many messages in a row can't be segmented, no device here can.
+    private static let refusalsToGiveUp = 32
     /// The kernel grants what its limits allow.
     private static let bufferBytes: Int32 = 8 << 20
 
@@ -38,6 +40,8 @@ final class UDPSocket {
     let address: SocketAddress
     /// How datagrams are sent: worsens when the kernel turns out not to have what it promised.
     private(set) var mode: SendMode
+    /// Messages that no device could segment since one could.
+    private var refusedInARow = 0
     /// How long the oldest datagram of the last `receive` had waited for it; nil when there was none.
     private(set) var longestWait: Duration?
     private let isIPv6: Bool
@@ -230,6 +234,7 @@ final class UDPSocket {
                 let message = batch.message(at: index)
                 sent.datagrams += message.segmentCount
                 sent.bytes += message.byteCount
+                if message.segmentCount > 1 { refusedInARow = 0 }
             }
             batch.removeFirst(result)
             return true
@@ -238,9 +243,10 @@ final class UDPSocket {
         case EINTR: return true
         case EAGAIN, ENOBUFS: return false
         case EIO where batch.message(at: 0).segmentCount > 1:
-            // The device can't compute checksums, which segmenting needs (udp(7)): it never will.
-            mode = .batched
-            return true
+            // The device that leads there can't compute checksums, which segmenting needs (udp(7)). Others may.
+            refusedInARow += 1
+            if refusedInARow == Self.refusalsToGiveUp { mode = .batched }
+            return sendDatagrams(of: batch, messages: 1, &sent)
         case EINVAL where batch.message(at: 0).segmentCount > 1, EMSGSIZE where batch.message(at: 0).segmentCount > 1:
             // A segment is longer than the path takes in one piece: by itself it goes as fragments.
             return sendDatagrams(of: batch, messages: 1, &sent)

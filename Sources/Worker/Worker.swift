@@ -84,6 +84,7 @@ final class Worker {
     fileprivate func turn(readsSocket: Bool) {
         var round = 0
         var mayHaveMore = readsSocket
+        var hasRelayed = false
         repeat {
             let start = Instant.now
             egress.beginTurn()
@@ -95,14 +96,15 @@ final class Worker {
                 }
                 lag = socket.longestWait
             }
-            engine.receiveRelayed(now: start)
+            hasRelayed = engine.receiveRelayed(now: start)
             egress.received(afterWaiting: engine.longestWait(andRead: lag), at: start)
             engine.advance(to: start)
             engine.endTurn(now: start, lag: lag)
             round += 1
 
             engine.counters.loopSeconds.observe((Instant.now - start).seconds)
-        } while mayHaveMore && round < Self.roundsPerTurn
+        } while (mayHaveMore || hasRelayed) && round < Self.roundsPerTurn
+        if hasRelayed { mailbox.wake() }
         watchSocket()
         scheduleTimer(now: .now)
     }
@@ -179,14 +181,12 @@ private final class Egress: EngineOutput {
         self.onEvent = onEvent
     }
 
-    /// A turn begins. What still waits for room keeps the arrival that it has.
-    func beginTurn() {
-        if !isWaiting { oldestArrival = nil }
-    }
+    func beginTurn() { oldestArrival = nil }
 
-    /// The turn's datagrams have been read, of which the oldest had waited for so long.
+    /// The turn's datagrams have been read, of which the oldest had waited for so long. While some of earlier turns wait for room
+    /// nothing is measured: nobody knows any more when those came.
     func received(afterWaiting wait: Duration?, at start: Instant) {
-        guard let wait, oldestArrival == nil else { return }
+        guard let wait, !isWaiting else { return }
         oldestArrival = start + (.zero - wait)
     }
 

@@ -264,10 +264,51 @@ import Wire
         limits.handshakesPerTurn = 1
         let simulation = try Simulation(seed: 1, limits: limits)
         let viewers = try (0..<20).map {
-            try simulation.connect(UInt64($0) + 2, subscribed: [Calls.subscribed(UInt32($0))])
+            try simulation.connect(UInt64($0) + 2, subscribed: [Calls.subscribed(UInt32($0))], settles: false)
         }
         simulation.run(for: .seconds(1))
         for viewer in viewers { #expect(viewer.isConnected) }
+    }
+
+    @Test func whoSendsManyHandshakeDatagramsKeepsNobodyWaiting() throws {
+        var limits = Limits()
+        limits.handshakesPerTurn = 1
+        let simulation = try Simulation(seed: 1, limits: limits)
+        let viewers = try (0..<8).map {
+            try simulation.connect(UInt64($0) + 2, subscribed: [Calls.subscribed(UInt32($0))], settles: false)
+        }
+        // A record of an epoch that has not begun: DTLS drops it, and the handshake stays where it is.
+        var record: [UInt8] = [22, 0xFE, 0xFD, 0, 5, 0, 0, 0, 0, 0, 0, 0, 2, 1, 1]
+        simulation.run(for: .seconds(1)) {
+            for _ in 0..<200 {
+                record.withUnsafeMutableBytes {
+                    simulation.engines[0].receive($0, from: viewers[0].address, now: simulation.now)
+                }
+            }
+        }
+        for viewer in viewers.dropFirst() { #expect(viewer.isConnected) }
+        #expect(simulation.snapshot().counters.drops[DropReason.handshakesFull.rawValue] > 0)
+    }
+
+    /// A worker that can't keep up still comes to look at its own peers.
+    @Test func oneTurnReadsABoundedPartOfWhatOthersRelay() throws {
+        let simulation = try Simulation(seed: 1, workers: 2)
+        let publisher = try simulation.connect(1, published: [Calls.published])
+        let viewer = try simulation.connect(2, worker: 1, subscribed: [Calls.subscribed()])
+        Self.sendFrame([100, 100], from: 1, by: publisher, in: simulation, isKeyframe: true)
+        simulation.stalledWorkers = [1]
+        for frame in 0..<200 {
+            Self.sendFrame([100, 100], from: UInt64(frame) * 2 + 3, by: publisher, in: simulation, isKeyframe: false)
+        }
+        var turns = 1
+        while simulation.engines[1].receiveRelayed(now: simulation.now) {
+            simulation.engines[1].endTurn(now: simulation.now)
+            turns += 1
+        }
+        #expect(turns == 200 / Engine.relayRecordsPerTurn + 1)
+        simulation.stalledWorkers = []
+        simulation.run(for: .milliseconds(5))
+        #expect(viewer.payloads().map { Calls.number($0) } == Array(1...402))
     }
 
     @Test func aBatchKeepsWhatWasNotTaken() {

@@ -93,11 +93,14 @@ package final class Simulation: EngineOutput {
     // MARK: Peers
 
     /// Adds a peer to an engine and a client that is it.
+    ///
+    /// - Parameter settles: Whether time goes by until it is connected.
     package func connect(
         _ id: UInt64,
         worker: Int = 0,
         published: [PublishedTrack] = [],
-        subscribed: [SubscribedTrack] = []
+        subscribed: [SubscribedTrack] = [],
+        settles: Bool = true
     ) throws -> SimulatedClient {
         nextPort += 1
         let address = SocketAddress(ip: .loopbackV4, port: nextPort)
@@ -124,7 +127,7 @@ package final class Simulation: EngineOutput {
             ) { precondition($0, "the engine takes the peer") },
             worker: worker
         )
-        run(for: .milliseconds(300))
+        if settles { run(for: .milliseconds(300)) }
         return client
     }
 
@@ -161,7 +164,7 @@ package final class Simulation: EngineOutput {
                 for datagram in client.takeOutbox() where !isLost { receive(datagram, from: client) }
             }
             for engine in engines {
-                if !stalledWorkers.contains(engine.worker) { engine.receiveRelayed(now: now) }
+                if !stalledWorkers.contains(engine.worker) { while engine.receiveRelayed(now: now) {} }
                 engine.advance(to: now)
                 engine.endTurn(now: now, lag: lag)
             }

@@ -13,6 +13,8 @@ struct PublishedStream {
     let label: String
     /// The publishing session's id; nil while nobody publishes.
     var publisher: String?
+    /// Whether its home knows its tracks: before that nobody can watch.
+    var isAtHome = false
     /// Who may take the stream over: the token that the publisher presented, as the authorizer knows it.
     let owner: Owner
     /// The viewing sessions' ids.

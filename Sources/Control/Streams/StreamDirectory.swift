@@ -128,6 +128,7 @@ actor StreamDirectory {
             forget(session.id)
             throw .full
         }
+        streams[key]?.isAtHome = true
         if let previous { endSession(previous) }
         logger.debug("A publisher was accepted", metadata: ["peer": "\(session.peer.rawValue)"])
         return CreatedSession(id: session.id, tag: session.tag, answer: answer.text, privacy: privacy)
@@ -160,7 +161,7 @@ actor StreamDirectory {
     // MARK: Watching
 
     /// Whether somebody publishes the stream now: what those who poll are told, without looking at their offer.
-    func isLive(_ key: StreamKey) -> Bool { streams[key]?.publisher != nil }
+    func isLive(_ key: StreamKey) -> Bool { streams[key].map { $0.publisher != nil && $0.isAtHome } ?? false }
 
     /// The mode of the room that a stream is in; nil while the room has no stream.
     func privacy(of key: StreamKey) -> PrivacyMode? {
@@ -177,7 +178,7 @@ actor StreamDirectory {
         privacy requested: PrivacyMode?,
         address: String
     ) async throws(Problem) -> CreatedSession {
-        guard let stream = streams[key], stream.publisher != nil else { throw .noSuchStream }
+        guard let stream = streams[key], isLive(key) else { throw .noSuchStream }
         try admit(address)
         if let declared = requested ?? offer.declaredPrivacy, declared != stream.privacy {
             throw .privacy(stream.privacy)

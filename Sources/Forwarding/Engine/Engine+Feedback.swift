@@ -68,11 +68,12 @@ extension Engine {
         let track = peer.incoming.tracks[source.track].track
         guard let encoding = track.encoding, encoding.ssrc == report.ssrc else { return }
         let clock = SenderClock(ntp: report.ntp, rtpTimestamp: report.rtpTimestamp, receivedAt: now)
+        if let last = encoding.clock, now - last.receivedAt < Self.clockInterval { return }
         encoding.clock = clock
         var head = RelayRecord.Head(kind: .clock, track: track.id, generation: encoding.generation)
         head.clock = clock
         for worker in outgoingRelays.indices where track.relayTargets & (1 << UInt64(worker)) != 0 {
-            relay(head, to: worker)
+            relayClock(head, to: worker)
         }
     }
 

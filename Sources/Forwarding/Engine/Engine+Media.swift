@@ -136,6 +136,7 @@ extension Engine {
             && encoding.keyframeTimestamp != header.timestamp
         if record.startsKeyframe, track.codec.kind == .video {
             encoding.keyframeTimestamp = header.timestamp
+            encoding.keyframeReceivedAt = now
             track.keyframesReceived += 1
             encoding.keyframeRequests.keyframeReceived()
         }
@@ -151,8 +152,11 @@ extension Engine {
         queuedTracks.append(track)
     }
 
-    /// Audio goes first: it is little, and missed the most.
+    /// Audio goes first: it is little, and missed the most. Before that other workers are lent what they need, so that they work on
+    /// it while this one does.
     func forwardQueuedTracks(now: Instant) {
+        for track in queuedTracks where track.relayTargets != 0 { relayPending(of: track) }
+        wakeRelayReaders()
         for track in queuedTracks where track.codec.kind == .audio { forward(track, now: now) }
         for track in queuedTracks {
             forward(track, now: now)
@@ -191,15 +195,19 @@ extension Engine {
             )
             counters.packetsForwarded += UInt64(forwarded)
             counters.drops[DropReason.overload.rawValue] += UInt64(run.shedCount)
-            if subscription.awaitsKeyframe { needsKeyframe = true }
+            if subscription.awaitsKeyframe(from: encoding, now: now, afterShedding: limits.overloadKeyframeInterval) {
+                needsKeyframe = true
+            }
         }
-        if track.relayTargets != 0 { relayPending(of: encoding, track: track) }
+        if track.relayTargets != 0 { relayPending(of: track) }
         encoding.removePending()
         if needsKeyframe { requestKeyframe(of: track, now: now) }
     }
 
     /// Lends a batch to each worker that has subscribers for it, once: in two parts where it lies in two chunks.
-    private func relayPending(of encoding: Encoding, track: Track) {
+    private func relayPending(of track: Track) {
+        guard let encoding = track.encoding, !encoding.pendingIsRelayed else { return }
+        encoding.pendingIsRelayed = true
         for (index, part) in encoding.pendingChunks.enumerated() {
             let isLast = index + 1 == encoding.pendingChunks.count
             let end = isLast ? encoding.pending.count : encoding.pendingChunks[index + 1].first
@@ -218,12 +226,23 @@ extension Engine {
 
     // MARK: Relays
 
-    /// Takes in what other workers relayed to this one.
-    public func receiveRelayed(now: Instant) {
+    /// Takes in what other workers relayed to this one, no more of each than a turn's worth: a worker that can't keep up would
+    /// otherwise read for ever, and never come to look at its own peers.
+    ///
+    /// - Returns: Whether more may be waiting.
+    public func receiveRelayed(now: Instant) -> Bool {
+        var hasMore = false
         for (worker, ring) in incomingRelays.enumerated() {
             guard let ring else { continue }
-            while ring.read({ receive($0, packets: $1, from: worker, now: now) }) {}
+            var records = 0
+            while records < Self.relayRecordsPerTurn,
+                ring.read({ receive($0, packets: $1, from: worker, now: now) })
+            {
+                records += 1
+            }
+            if records == Self.relayRecordsPerTurn { hasMore = true }
         }
+        return hasMore
     }
 
     private func receive(

@@ -49,10 +49,8 @@ extension Engine {
         case .handshaking(let dtls):
             if handshakesInTurn < limits.handshakesPerTurn, waitingHandshakes.isEmpty {
                 handshake(dtls, of: peer, with: bytes, now: now)
-            } else if waitingHandshakes.count < limits.waitingHandshakes {
-                waitingHandshakes.append((source, Array(bytes)))
             } else {
-                count(.handshakesFull)
+                keepWaiting(bytes, of: peer)
             }
         case .connected(let session):
             guard session.dtls.receive(bytes, now: now) else { return count(.dtlsMalformed) }
@@ -71,15 +69,36 @@ extension Engine {
         continueHandshake(dtls, of: peer, now: now)
     }
 
-    /// Looks at some of the handshake datagrams that wait, once the turn's media is on its way.
+    /// Keeps a handshake datagram for a turn with room for it.
+    private func keepWaiting(_ datagram: UnsafeRawBufferPointer, of peer: Peer) {
+        guard DTLSEndpoint.holdsRecords(datagram), datagram.count <= EgressBatch.slotBytes else {
+            return count(.dtlsMalformed)
+        }
+        guard waitingHandshakeCount < limits.waitingHandshakes,
+            peer.waitingHandshake.count < limits.waitingHandshakesPerPeer
+        else { return count(.handshakesFull) }
+        if peer.waitingHandshake.isEmpty { waitingHandshakes.append(peer) }
+        peer.waitingHandshake.append(Array(datagram))
+        waitingHandshakeCount += 1
+    }
+
+    /// Looks at some of the handshake datagrams that wait, once the turn's media is on its way: one of each peer in turn, so that
+    /// nobody who sends many keeps others waiting.
     func continueWaitingHandshakes(now: Instant) {
         defer { handshakesInTurn = 0 }
         var taken = 0
         while taken < waitingHandshakes.count, handshakesInTurn < limits.handshakesPerTurn {
-            let (source, datagram) = waitingHandshakes[taken]
+            let peer = waitingHandshakes[taken]
             taken += 1
-            guard let peer = peersByAddress[source], case .handshaking(let dtls) = peer.phase else { continue }
+            guard peers[peer.id] === peer, case .handshaking(let dtls) = peer.phase else {
+                waitingHandshakeCount -= peer.waitingHandshake.count
+                peer.waitingHandshake = []
+                continue
+            }
+            let datagram = peer.waitingHandshake.removeFirst()
+            waitingHandshakeCount -= 1
             datagram.withUnsafeBytes { handshake(dtls, of: peer, with: $0, now: now) }
+            if !peer.waitingHandshake.isEmpty { waitingHandshakes.append(peer) }
         }
         waitingHandshakes.removeFirst(taken)
     }

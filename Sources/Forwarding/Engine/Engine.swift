@@ -13,6 +13,10 @@ public final class Engine {
     static let reportingSSRC: UInt32 = 1
     /// A compound RTCP packet that is longer is sent before more is added: far below any path's MTU.
     static let compoundBytes = 900
+    /// Records that are read from one relay ring in one turn, each a batch of one track.
+    static let relayRecordsPerTurn = 64
+    /// At most so often other workers are told a publisher's clock, however often he tells it.
+    static let clockInterval = Duration.milliseconds(200)
     /// The largest packet that fits an egress slot with whatever our header and SRTP add.
     static let maximumPacketBytes =
         EgressBatch.slotBytes - OutgoingHeader.maximumGrowth - 2 - PacketRun.maximumPadding - 16
@@ -42,9 +46,13 @@ public final class Engine {
     var shedder = LoadShedder()
     /// How long the oldest packet that was relayed to us in this turn had waited since its worker read it; nil when none was.
     var relayLag: Duration?
-    /// Handshake datagrams that wait for a turn with room for them, with where they came from.
-    var waitingHandshakes: [(source: SocketAddress, datagram: [UInt8])] = []
+    /// Peers with handshake datagrams that wait for a turn with room for them, each once, whoever is next first.
+    var waitingHandshakes: [Peer] = []
+    /// Those datagrams.
+    var waitingHandshakeCount = 0
     var handshakesInTurn = 0
+    /// Whether the kernel took not all that the last flush of this turn had.
+    private var isBlocked = false
     /// What has to be told to other workers, and waits for room in their rings. Packets don't wait, these must not be lost.
     var waitingRelays: [(head: RelayRecord.Head, worker: Int)] = []
     /// Workers whose relay ring was written in this turn; bit n is worker n.
@@ -137,11 +145,18 @@ public final class Engine {
             shedder.observe(lag: lag, limits: limits, now: now)
             relayLag = nil
         }
+        isBlocked = false
         forwardQueuedTracks(now: now)
         flush()
         continueWaitingHandshakes(now: now)
         flush()
         relayWaiting(now: now)
+        wakeRelayReaders()
+    }
+
+    /// Tells the workers whose rings were written.
+    func wakeRelayReaders() {
+        guard relaysWritten != 0 else { return }
         for worker in outgoingRelays.indices where relaysWritten & (1 << UInt64(worker)) != 0 {
             output.wake(WorkerIndex(rawValue: worker))
         }
@@ -176,16 +191,16 @@ public final class Engine {
     func count(_ reason: DropReason) { counters.count(reason) }
 
     func flush() {
-        if !egress.isEmpty { output.flush(egress) }
+        guard !egress.isEmpty else { return }
+        output.flush(egress)
+        isBlocked = !egress.isEmpty
     }
-
-    /// The socket takes datagrams again: sends what waits.
-    public func flushWaiting() { flush() }
 
     /// Whether there is room for this many datagrams. What waits is sent first when it is a good deal by now.
     @inline(__always)
     func makeRoom(for datagrams: Int) -> Bool {
-        if egress.wantsFlush { flush() }
+        // A kernel that took nothing a moment ago takes nothing now.
+        if egress.wantsFlush || !egress.hasRoom(for: datagrams), !isBlocked { flush() }
         return egress.hasRoom(for: datagrams)
     }
 
@@ -206,6 +221,9 @@ public final class Engine {
         let length = rtcpBuffer.withUnsafeBytes { session.sealer.sealRTCP($0, into: egress.freeSlot) }
         egress.commit(length: length, to: destination)
     }
+
+    /// Tells another worker a publisher's clock; when there is no room it is left out, as the next one comes soon.
+    func relayClock(_ head: RelayRecord.Head, to worker: Int) { _ = write(head, to: worker) }
 
     /// Tells another worker something; it waits while there is no room in the ring.
     func relay(_ head: RelayRecord.Head, to worker: Int) {

@@ -40,6 +40,8 @@ final class Peer {
     /// Transport-wide congestion control of what the peer sends, when negotiated.
     var transportFeedback: TransportFeedbackRecorder?
 
+    /// Handshake datagrams that wait for a turn with room for them, the oldest first.
+    var waitingHandshake: [[UInt8]] = []
     /// When anything authentic came last.
     var lastHeard: Instant?
     /// The next receiver report to a publisher, or sender reports to a viewer.

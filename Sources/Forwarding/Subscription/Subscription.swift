@@ -36,8 +36,8 @@ final class Subscription {
     private let place: Double
     /// Whether it is left out since the worker could not serve all.
     private var isShed = false
-    /// The publisher's timestamp of the frame that the last packet belonged to.
-    private var frameTimestamp: UInt32 = 0
+    /// The publisher's timestamp of the frame that the last packet belonged to; nil before the encoding's first.
+    private var frameTimestamp: UInt32?
     /// Our next extended sequence number. Its upper bits are SRTP's rollover counter, so it starts below 2^15
     /// (RFC 3711 §3.3.1 wants room before the first wrap).
     private var nextSequence: UInt64
@@ -90,6 +90,16 @@ final class Subscription {
         needsKeyframe && (isShed || mapping == nil || mapping?.generation != track.encoding?.generation)
     }
 
+    /// Whether a keyframe has to be asked for. While some are left out because the worker can't serve all, their turn comes with
+    /// the next keyframe, which is not worth asking for at once: it makes the work more.
+    func awaitsKeyframe(from encoding: Encoding, now: Instant, afterShedding interval: Duration) -> Bool {
+        guard awaitsKeyframe else { return false }
+        guard isShed, mapping?.generation == encoding.generation, let last = encoding.keyframeReceivedAt else {
+            return true
+        }
+        return now - last >= interval
+    }
+
     /// Forwards the packets of `encoding` that came in this turn: step 6 of the data path.
     ///
     /// The batch must have room for all of them.
@@ -106,6 +116,7 @@ final class Subscription {
         now: Instant
     ) -> Int {
         run.removeAll()
+        if mapping?.generation != encoding.generation { frameTimestamp = nil }
         for sequence in encoding.pending {
             guard let record = encoding.history.record(of: sequence) else { continue }
             if needsKeyframe, isShed || !track.admission.isWhole, isLeftOut(record) {
@@ -256,7 +267,9 @@ final class Subscription {
     private func isLeftOut(_ record: UnsafePointer<PacketRecord>) -> Bool {
         let isAdmitted = track.admission.contains(place)
         if isShed { return !(isAdmitted && record.pointee.startsKeyframe) }
-        if isAdmitted || record.pointee.timestamp == frameTimestamp { return false }
+        // A late packet belongs to a frame that has begun.
+        let isNewFrame = frameTimestamp.map { Int32(bitPattern: record.pointee.timestamp &- $0) > 0 } ?? true
+        if isAdmitted || !isNewFrame { return false }
         isShed = true
         return true
     }
@@ -299,7 +312,8 @@ final class Subscription {
         into egress: EgressBatch,
         now: Instant
     ) -> Int {
-        guard let bytes = record.pointee.bytes else { return 0 }
+        // RFC 3711 §9.2: 2^48 packets end the keys' life.
+        guard let bytes = record.pointee.bytes, sequence < 1 << 48 else { return 0 }
         let slot = egress.freeSlot
         let payloadLength = record.pointee.payloadLength
         // The publisher's padding is not worth its bytes, but its sequence number has to be filled.

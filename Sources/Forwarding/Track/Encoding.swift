@@ -26,6 +26,8 @@ final class Encoding {
     private(set) var pendingChunks: ContiguousArray<(chunk: PacketChunk, first: Int)> = []
     /// Whether a keyframe begins among them.
     private(set) var keyframeIsPending = false
+    /// Whether other workers were lent them already.
+    var pendingIsRelayed = false
     /// How the publisher's RTP timestamps relate to its wall clock.
     var clock: SenderClock?
 
@@ -33,6 +35,7 @@ final class Encoding {
     var highestSequence: UInt64 = 0
     /// The RTP timestamp of the last keyframe.
     var keyframeTimestamp: UInt32?
+    var keyframeReceivedAt: Instant?
     var statistics: ReceptionStatistics
     var nacks = NackGenerator()
     var keyframeRequests: KeyframeRequestLimiter
@@ -86,6 +89,7 @@ final class Encoding {
         pending.removeAll(keepingCapacity: true)
         pendingChunks.removeAll(keepingCapacity: true)
         keyframeIsPending = false
+        pendingIsRelayed = false
     }
 }
 

@@ -286,7 +286,7 @@ public final class DTLSEndpoint {
     }
 
     /// Whether the datagram is a row of whole DTLS 1.x records (RFC 6347 §4.1).
-    private static func holdsRecords(_ datagram: UnsafeRawBufferPointer) -> Bool {
+    public static func holdsRecords(_ datagram: UnsafeRawBufferPointer) -> Bool {
         var offset = 0
         while offset < datagram.count {
             guard offset + recordHeaderLength <= datagram.count, datagram[offset + 1] == 0xFE,

@@ -62,6 +62,8 @@ struct IPsecMBKey: ~Copyable {
         var tag = InlineArray<16, UInt8>(repeating: 0)
         return withUnsafeMutableBytes(of: &tag) { tag in
             guard let base = tag.baseAddress else { return false }
+            // Should the library write no tag, the one that is there is wrong.
+            for index in tag.indices { tag[index] = ~text.load(fromByteOffset: count + index, as: UInt8.self) }
             run(decrypt, nonce, associated, from: text, to: text, count: count, tag: base)
             return CRYPTO_memcmp(base, text + count, Self.tagLength) == 0
         }
