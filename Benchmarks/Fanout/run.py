@@ -54,7 +54,7 @@ def alternate(rounds, **contestants):
 def two_hundred_viewers():
     return {
         "gcm": alternate(
-            3,
+            5,
             floor=lambda: floor(200, "gcm"),
             sluice=lambda: run(Sluice(), "--viewers", 200),
             janus=lambda: run(Janus(event_loops=1), "--viewers", 200),
@@ -106,7 +106,7 @@ def capacity():
 
 def conference():
     shape = ("--publishers", 10, "--viewers", 10, "--streams", 9, "--verify", 2)
-    return alternate(3, sluice=lambda: run(Sluice(), *shape), janus=lambda: run(Janus(event_loops=1), *shape))
+    return alternate(5, sluice=lambda: run(Sluice(), *shape), janus=lambda: run(Janus(event_loops=1), *shape))
 
 
 def join_storm():
