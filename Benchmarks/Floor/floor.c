@@ -39,7 +39,7 @@ struct receiver {
     EVP_CIPHER_CTX *cipher;
     EVP_MAC_CTX *mac;
 #ifdef __x86_64__
-    struct gcm_key_data key;
+    struct gcm_key_data key __attribute__((aligned(64)));
 #endif
 };
 
