@@ -10,6 +10,22 @@ public enum Command: Sendable {
     case removePeer(PeerID)
     /// ICE restart (RFC 8445 §9): both sides' new credentials. Media keeps its old path until the new one is validated.
     case restartICE(PeerID, local: ICECredentials, remote: ICECredentials, reply: @Sendable (Bool) -> Void)
+    /// A renegotiation of what a peer sends to us: all of its tracks, in place of those before. Tracks that it feeds no more fall
+    /// silent; what goes on is not disturbed. `reply` gets false for a peer that is gone, or tracks that can't be fed.
+    case setPublished(PeerID, [PublishedTrack], reply: @Sendable (Bool) -> Void)
+    /// A renegotiation of what we send to a peer: subscriptions by the SSRCs that end, then those that begin. `reply` gets false
+    /// for a peer that is gone, or tracks that can't be forwarded; then nothing changes.
+    case changeSubscriptions(
+        PeerID,
+        ending: [UInt32],
+        beginning: [SubscribedTrack],
+        reply: @Sendable (Bool) -> Void
+    )
+    /// A subscription, named by the SSRC that we send with, is not forwarded until it is asked for again; video goes on with a
+    /// keyframe then.
+    case pauseSubscription(PeerID, ssrc: UInt32, isPaused: Bool)
+    /// Ask for the loudest that each audio track was since the last such command (RFC 6464); tracks that were silent are left out.
+    case takeAudioLevels(reply: @Sendable ([AudioLevel]) -> Void)
     /// A track will not be fed again: it and its subscriptions are forgotten.
     case removeTrack(TrackID)
     /// Ask for the worker's counters and the state of its peers, tracks and subscriptions.

@@ -26,6 +26,33 @@ public struct Limits: Sendable {
     /// How long a stop waits for requests in flight.
     public var drain = Duration.seconds(5)
 
+    // MARK: Rooms
+
+    /// Most peers in one room.
+    public var peersPerRoom = 1000
+    /// Most streams that one of them publishes.
+    public var streamsPerRoomPeer = 8
+    /// Most m-lines on which one of them receives: two for each stream that he watches at a time.
+    public var roomMediaSections = 200
+    /// A peer whose control WebSocket is gone keeps his place, and his media, for so long.
+    public var roomResume = Duration.seconds(30)
+    /// Who comes and goes within this time is told at once.
+    public var presenceInterval = Duration.milliseconds(200)
+    /// Between two looks at who speaks, and how many are told.
+    public var speakerInterval = Duration.milliseconds(300)
+    public var speakers = 5
+    /// Longest message of the control WebSocket in bytes, and of what peers send each other.
+    public var controlMessageBytes = 256 * 1024
+    public var peerMessageBytes = 16 * 1024
+    /// Messages that wait for a client to read them; one that is further behind has to come back.
+    public var controlQueue = 2000
+    /// Messages that a client may send in a second, and at once.
+    public var controlMessagesPerSecond = 20.0
+    public var controlMessageBurst = 100.0
+    /// A WebSocket that has not joined within this time, or from which nothing came for twice this time, is closed; it is asked for a
+    /// sign of life at this interval.
+    public var controlSilence = Duration.seconds(20)
+
     // MARK: ICE and DTLS
 
     /// A peer whose first valid connectivity check does not come within this time ends.

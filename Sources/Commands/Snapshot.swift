@@ -128,6 +128,18 @@ public struct Histogram: Sendable {
     }
 }
 
+/// How loud a track was.
+public struct AudioLevel: Sendable, Hashable {
+    public var track: TrackID
+    /// The loudest packet's level in -dBov, 0 (loudest) to 127 (RFC 6464 §3).
+    public var level: UInt8
+
+    public init(track: TrackID, level: UInt8) {
+        self.track = track
+        self.level = level
+    }
+}
+
 /// One publisher's source as its worker sees it.
 public struct TrackSnapshot: Sendable {
     public var track: TrackID

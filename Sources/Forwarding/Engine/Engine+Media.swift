@@ -39,6 +39,7 @@ extension Engine {
         let bytes = packet.bytes
         var record = PacketRecord()
         var mid: String?
+        var audioLevel: UInt8?
         let isKnown = peer.incoming.source(header.ssrc) != nil
         var elements = HeaderExtensionReader(header)
         while let element = elements.next(in: bytes) {
@@ -53,6 +54,9 @@ extension Engine {
             case .mid, .rtpStreamID, .repairedRTPStreamID, .transportSequenceNumber, .transmissionTimeOffset,
                 .absoluteSendTime:
                 continue
+            case .audioLevel:
+                if element.length == 1 { audioLevel = packet[element.offset] & 0x7F }
+                record.append(meaning, offset: element.offset, length: element.length)
             default:
                 record.append(meaning, offset: element.offset, length: element.length)
             }
@@ -122,6 +126,8 @@ extension Engine {
             }
             if encoding.nacks.deadline != .distantFuture { noteDeadline(of: peer) }
         }
+
+        if let level = audioLevel, level < Self.silence { track.loudestLevel = min(track.loudestLevel ?? level, level) }
 
         record.sequence = sequence
         record.receivedAt = now

@@ -84,17 +84,20 @@ extension Engine {
         for key in peer.usernameKeys { peersByUsername[key] = nil }
         for address in peer.addresses where peersByAddress[address] === peer { peersByAddress[address] = nil }
         for incoming in peer.incoming.tracks { end(incoming.track, by: peer) }
-        for subscription in peer.subscriptions {
-            subscription.track.remove(subscription)
-            subscriptionCount -= 1
-            forgetIfUnused(subscription.track)
-        }
+        for subscription in peer.subscriptions { end(subscription) }
         peer.subscriptions.removeAll()
         output.emit(.peerClosed(peer.id, reason: reason))
     }
 
+    /// The track is not forwarded to the subscription's peer any more.
+    func end(_ subscription: Subscription) {
+        subscription.track.remove(subscription)
+        subscriptionCount -= 1
+        forgetIfUnused(subscription.track)
+    }
+
     /// The publisher is gone: the track falls silent until somebody feeds it again.
-    private func end(_ track: Track, by peer: Peer) {
+    func end(_ track: Track, by peer: Peer) {
         guard track.isFed(by: peer) else { return }
         track.feed = .none
         track.endEncoding()
@@ -110,7 +113,8 @@ extension Engine {
         tracks[track.id] = nil
     }
 
-    private func subscribe(_ peer: Peer, to subscribed: SubscribedTrack) {
+    @discardableResult
+    func subscribe(_ peer: Peer, to subscribed: SubscribedTrack) -> Subscription {
         let track = track(subscribed.track, codec: subscribed.parameters.codec)
         if subscribed.home != index, case .none = track.feed {
             track.feed = .relay(from: subscribed.home)
@@ -120,12 +124,13 @@ extension Engine {
         track.add(subscription)
         peer.subscriptions.append(subscription)
         subscriptionCount += 1
+        return subscription
     }
 
     /// Whether a track of this id can carry this codec.
-    private func accepts(_ id: TrackID, codec: Codec) -> Bool { tracks[id].map { $0.codec == codec } ?? true }
+    func accepts(_ id: TrackID, codec: Codec) -> Bool { tracks[id].map { $0.codec == codec } ?? true }
 
-    private func track(_ id: TrackID, codec: Codec) -> Track {
+    func track(_ id: TrackID, codec: Codec) -> Track {
         if let track = tracks[id] { return track }
         let track = Track(id: id, codec: codec)
         tracks[id] = track

@@ -13,6 +13,8 @@ public final class Engine {
     static let reportingSSRC: UInt32 = 1
     /// A compound RTCP packet that is longer is sent before more is added: far below any path's MTU.
     static let compoundBytes = 900
+    /// Audio levels from this one on, in -dBov, are nobody speaking.
+    static let silence: UInt8 = 60
     /// Records that are read from one relay ring in one turn, each a batch of one track.
     static let relayRecordsPerTurn = 64
     /// At most so often other workers are told a publisher's clock, however often he tells it.
@@ -116,6 +118,13 @@ public final class Engine {
         case .removePeer(let id): if let peer = peers[id] { close(peer, reason: .removed, now: now) }
         case .restartICE(let id, let local, _, let reply):
             reply(restartICE(id, local: local))
+        case .setPublished(let id, let published, let reply):
+            reply(setPublished(published, of: id, now: now))
+        case .changeSubscriptions(let id, let ending, let beginning, let reply):
+            reply(changeSubscriptions(of: id, ending: ending, beginning: beginning, now: now))
+        case .pauseSubscription(let id, let ssrc, let isPaused):
+            pauseSubscription(ssrc, of: id, isPaused: isPaused, now: now)
+        case .takeAudioLevels(let reply): reply(takeAudioLevels())
         case .removeTrack(let id): removeTrack(id)
         case .snapshot(let includingPeers, let reply): reply(snapshot(includingPeers: includingPeers))
         case .lastHeard(let id, let reply): reply(peers[id]?.lastHeard.map { now - $0 })

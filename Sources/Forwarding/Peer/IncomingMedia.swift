@@ -35,13 +35,35 @@ struct IncomingMedia {
 
     init(tracks: [(track: Track, published: PublishedTrack)], limits: Limits) {
         maximumSources = limits.sourcesPerPeer
+        self.tracks = []
+        update(tracks: tracks, limits: limits)
+    }
+
+    /// Takes over what was negotiated anew. What is known of tracks that go on, and of their sources, is kept.
+    mutating func update(tracks: [(track: Track, published: PublishedTrack)], limits: Limits) {
+        let before = self.tracks
         self.tracks = tracks.map { entry in
-            IncomingTrack(
+            let known = before.first { $0.track === entry.track }
+            return IncomingTrack(
                 track: entry.track,
                 parameters: entry.published.parameters,
-                bitrateCeiling: ReceiveBitrateCeiling(maximum: limits.receiveBitsPerSecond)
+                bitrateCeiling: known?.bitrateCeiling
+                    ?? ReceiveBitrateCeiling(maximum: limits.receiveBitsPerSecond),
+                lastSenderReport: known?.lastSenderReport
             )
         }
+        sources = sources.compactMap { source in
+            let track = before[source.track].track
+            return self.tracks.firstIndex { $0.track === track }.map { place in
+                Source(
+                    ssrc: source.ssrc,
+                    track: place,
+                    isRetransmission: source.isRetransmission,
+                    original: source.original
+                )
+            }
+        }
+        meanings = [UInt8](repeating: Self.noMeaning, count: 256)
         for (index, entry) in tracks.enumerated() {
             for mapping in entry.published.parameters.headerExtensions {
                 meanings[Int(mapping.id)] = mapping.meaning.rawValue
@@ -100,6 +122,7 @@ struct IncomingMedia {
         isRetransmission: Bool,
         original: UInt32? = nil
     ) -> Source? {
+        if let known = self.source(ssrc) { return known }
         guard sources.count < maximumSources else { return nil }
         let source = Source(ssrc: ssrc, track: track, isRetransmission: isRetransmission, original: original)
         sources.append(source)

@@ -34,6 +34,10 @@ final class Subscription {
     private var mapping: Mapping?
     /// Where it stands on the circle of `Admission`.
     private let place: Double
+    /// Whether its peer wants nothing of it for now. Afterwards it goes on without a gap in its numbers, video with a keyframe.
+    var isPaused = false {
+        didSet { if isPaused { isShed = true } }
+    }
     /// Whether it is left out since the worker could not serve all.
     private var isShed = false
     /// The publisher's timestamp of the frame that the last packet belonged to; nil before the encoding's first.
@@ -87,7 +91,7 @@ final class Subscription {
 
     /// Whether the viewer waits for a keyframe of the encoding that is forwarded now.
     var awaitsKeyframe: Bool {
-        needsKeyframe && (isShed || mapping == nil || mapping?.generation != track.encoding?.generation)
+        needsKeyframe && !isPaused && (isShed || mapping == nil || mapping?.generation != track.encoding?.generation)
     }
 
     /// Whether a keyframe has to be asked for. While some are left out because the worker can't serve all, their turn comes with
@@ -116,6 +120,7 @@ final class Subscription {
         now: Instant
     ) -> Int {
         run.removeAll()
+        guard !isPaused else { return 0 }
         if mapping?.generation != encoding.generation { frameTimestamp = nil }
         for sequence in encoding.pending {
             guard let record = encoding.history.record(of: sequence) else { continue }

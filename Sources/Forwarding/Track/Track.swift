@@ -31,6 +31,8 @@ final class Track {
     var relayTargets: UInt64 = 0
     /// Whether the track is in its engine's list of tracks with packets to forward.
     var isQueued = false
+    /// The loudest packet since somebody asked, in -dBov (RFC 6464): less is louder; nil when all was silence.
+    var loudestLevel: UInt8?
     var keyframesReceived: UInt64 = 0
     var keyframeRequestsSent: UInt64 = 0
     var nacksSent: UInt64 = 0
