@@ -20,7 +20,15 @@ extension Offer {
     /// Answers a publisher: each m-line that it sends on gets the first codec of its list that we forward.
     ///
     /// Simulcast and other restrictions are declined by leaving them out of the answer (RFC 8853 §5.3.2).
-    public func answerPublisher(local: LocalEndpoint) throws(NegotiationError) -> PublisherAnswer {
+    ///
+    /// - Parameters:
+    ///   - version: Counts the session's descriptions (RFC 8866 §5.2).
+    ///   - allowsSilence: Whether an offer that sends nothing is answered too: in a session that goes on.
+    public func answerPublisher(
+        local: LocalEndpoint,
+        version: UInt64 = 1,
+        allowsSilence: Bool = false
+    ) throws(NegotiationError) -> PublisherAnswer {
         try checkBundle()
         var answers: [MediaSection] = []
         var sources: [NegotiatedSource] = []
@@ -51,14 +59,14 @@ extension Offer {
                 )
             )
         }
-        guard !sources.isEmpty else {
+        guard !sources.isEmpty || allowsSilence else {
             throw NegotiationError(
                 .unservable,
                 mediaLine: 1,
                 "no m-line sends anything: a publisher's direction has to be sendonly or sendrecv"
             )
         }
-        return PublisherAnswer(text: text(answers, local: local), remote: remote, sources: sources)
+        return PublisherAnswer(text: text(answers, local: local, version: version), remote: remote, sources: sources)
     }
 
     /// Answers a viewer: each m-line that it receives on gets the next track of its kind.
@@ -152,7 +160,7 @@ extension Offer {
         }
     }
 
-    private func parameters(
+    func parameters(
         of section: OfferedSection,
         format: OfferedSection.Format,
         extensions: Set<HeaderExtension>,
@@ -176,8 +184,8 @@ extension Offer {
         )
     }
 
-    private func text(_ answers: [MediaSection], local: LocalEndpoint) -> String {
-        var description = SessionDescription(origin: "- \(local.sessionID >> 1) 1 IN IP4 127.0.0.1")
+    private func text(_ answers: [MediaSection], local: LocalEndpoint, version: UInt64 = 1) -> String {
+        var description = SessionDescription(origin: "- \(local.sessionID >> 1) \(version) IN IP4 127.0.0.1")
         if usesBundle {
             let mids = answers.filter { $0.port != 0 }.compactMap { $0.value("mid") }
             description.attributes.append(SDPAttribute("group", (["BUNDLE"] + mids).joined(separator: " ")))

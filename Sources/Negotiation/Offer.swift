@@ -1,10 +1,14 @@
 public import Commands
-import Wire
+public import Wire
 
 /// An offer as JSEP (RFC 9429) has browsers write it, checked for what we need of it.
 public struct Offer: Sendable {
     /// What an `a=x-sluice-privacy` line declares.
     public let declaredPrivacy: PrivacyMode?
+
+    /// The client's certificate, and its ICE credentials: others than before are another connection, or an ICE restart.
+    public var fingerprints: [CertificateFingerprint] { remote.fingerprints }
+    public var credentials: ICECredentials { remote.credentials }
 
     let sections: [OfferedSection]
     let remote: RemoteEndpoint

@@ -1,0 +1,157 @@
+import Commands
+import Negotiation
+import Testing
+import Wire
+
+/// The m-lines on which a room's peer receives.
+@Suite struct OutgoingMediaTests {
+    static func track(_ number: UInt64, _ codec: Codec = .vp8, _ parameters: String = "") -> ForwardableTrack {
+        ForwardableTrack(
+            track: TrackID(rawValue: number),
+            home: WorkerIndex(rawValue: 0),
+            codec: codec,
+            formatParameters: parameters
+        )
+    }
+
+    /// What a browser answers: the offer's m-lines the other way round, with its own transport.
+    static func answer(_ offer: String, rejecting rejected: Set<String> = []) -> [UInt8] {
+        var text = offer.replacing("a=sendonly", with: "a=recvonly").replacing(
+            "a=setup:actpass",
+            with: "a=setup:active"
+        )
+        .replacing("a=ice-lite\r\n", with: "")
+        .replacing(AnsweringTests.local.credentials.usernameFragment, with: "clientUfrag")
+        for mid in rejected {
+            let parts = text.split(separator: "m=", omittingEmptySubsequences: false).map { part in
+                part.contains("a=mid:\(mid)\r\n")
+                    ? String(part.replacing("a=recvonly", with: "a=inactive")) : String(part)
+            }
+            text = parts.joined(separator: "m=")
+        }
+        return Array(text.utf8)
+    }
+
+    private func offer(of media: inout OutgoingMedia) throws -> String {
+        let offer = media.nextOffer(local: AnsweringTests.local)
+        return try #require(offer)
+    }
+
+    private func hasOffer(_ media: inout OutgoingMedia) -> Bool { media.nextOffer(local: AnsweringTests.local) != nil }
+
+    private var ssrcs: () -> UInt32 {
+        var next: UInt32 = 100
+        return {
+            next += 1
+            return next
+        }
+    }
+
+    @Test func offersWhatWasAddedAndForwardsWhatIsAccepted() throws {
+        var media = OutgoingMedia(maximumLines: 8)
+        let make = ssrcs
+        let audio = try media.add(Self.track(1, .opus, "minptime=10"), label: "s", cname: "c", makeSSRC: make)
+        let video = try media.add(
+            Self.track(2, .h264, "packetization-mode=1;profile-level-id=42e01f"),
+            label: "s",
+            cname: "c",
+            makeSSRC: make
+        )
+        #expect([audio, video] == ["0", "1"])
+        let offer = try self.offer(of: &media)
+        #expect(!hasOffer(&media), "one offer at a time")
+        for line in [
+            "a=group:BUNDLE 0 1", "a=ice-lite", "a=x-sluice-privacy:transport", "m=audio 9 UDP/TLS/RTP/SAVPF 96",
+            "m=video 9 UDP/TLS/RTP/SAVPF 97 98", "a=rtpmap:96 opus/48000/2", "a=fmtp:98 apt=97", "a=msid:s video",
+            "a=fmtp:97 packetization-mode=1;profile-level-id=42e01f", "a=ssrc-group:FID 102 103", "a=sendonly",
+        ] { #expect(offer.contains(line + "\r\n"), "\(line)") }
+        #expect(media.ssrc(of: TrackID(rawValue: 2)) == nil)
+
+        let accepted = try media.accept(answer: Self.answer(offer), limits: Limits())
+        #expect(accepted.remote.dtlsRole == .passive)
+        #expect(accepted.declined.isEmpty)
+        #expect(accepted.beginning.map(\.ssrc) == [101, 102])
+        #expect(accepted.beginning[1].retransmissionSSRC == 103)
+        #expect(accepted.beginning[1].parameters.feedback.contains(.nack))
+        #expect(media.ssrc(of: TrackID(rawValue: 2)) == 102)
+        #expect(!hasOffer(&media), "nothing has changed")
+    }
+
+    @Test func aDeclinedTrackIsNotSent() throws {
+        var media = OutgoingMedia(maximumLines: 8)
+        let make = ssrcs
+        _ = try media.add(Self.track(1), label: "a", cname: "c", makeSSRC: make)
+        _ = try media.add(Self.track(2, .av1), label: "b", cname: "c", makeSSRC: make)
+        let offer = try self.offer(of: &media)
+        let accepted = try media.accept(answer: Self.answer(offer, rejecting: ["1"]), limits: Limits())
+        #expect(accepted.beginning.map(\.track.rawValue) == [1])
+        #expect(accepted.declined.map(\.rawValue) == [2])
+    }
+
+    /// What comes and goes while an offer waits is in the next one.
+    @Test func changesWaitForTheAnswer() throws {
+        var media = OutgoingMedia(maximumLines: 8)
+        let make = ssrcs
+        _ = try media.add(Self.track(1), label: "a", cname: "c", makeSSRC: make)
+        let first = try offer(of: &media)
+        _ = try media.add(Self.track(2), label: "b", cname: "c", makeSSRC: make)
+        let ending = media.remove(TrackID(rawValue: 1))
+        #expect(ending == nil, "it was never sent")
+        _ = try media.add(Self.track(3), label: "d", cname: "c", makeSSRC: make)
+        let accepted = try media.accept(answer: Self.answer(first), limits: Limits())
+        #expect(accepted.beginning.isEmpty, "the m-line has another track by now")
+        let second = try offer(of: &media)
+        #expect(second.contains(" 2 IN IP4"))
+        let next = try media.accept(answer: Self.answer(second), limits: Limits())
+        #expect(Set(next.beginning.map(\.track.rawValue)) == [2, 3])
+        #expect(media.lineCount == 2)
+    }
+
+    /// An hour of people coming and going.
+    @Test func mLinesAreUsedAgain() throws {
+        var media = OutgoingMedia(maximumLines: 16)
+        let make = ssrcs
+        var present: [UInt64] = []
+        var number: UInt64 = 0
+        var largest = 0
+        for round in 0..<500 {
+            if present.count < 5, round % 3 != 2 {
+                number += 1
+                present.append(number)
+                _ = try media.add(
+                    Self.track(number, number % 2 == 0 ? .vp8 : .vp9),
+                    label: "x",
+                    cname: "c",
+                    makeSSRC: make
+                )
+            } else {
+                let gone = present.removeFirst()
+                let ending = media.remove(TrackID(rawValue: gone))
+                #expect(ending != nil)
+            }
+            largest = max(largest, present.count)
+            let offer = try self.offer(of: &media)
+            _ = try media.accept(answer: Self.answer(offer), limits: Limits())
+        }
+        #expect(media.lineCount == largest)
+    }
+
+    @Test func refusesWhatDoesNotFit() throws {
+        var media = OutgoingMedia(maximumLines: 1)
+        let make = ssrcs
+        #expect(throws: NegotiationError.self) {
+            _ = try media.accept(answer: Array("v=0\r\n".utf8), limits: Limits())
+        }
+        _ = try media.add(Self.track(1), label: "a", cname: "c", makeSSRC: make)
+        #expect(throws: NegotiationError.self) {
+            _ = try media.add(Self.track(2), label: "a", cname: "c", makeSSRC: make)
+        }
+        let offer = try self.offer(of: &media)
+        for bad in [Array("no answer".utf8), [], Self.answer(offer) + Array("m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n".utf8)] {
+            #expect(throws: NegotiationError.self) { _ = try media.accept(answer: bad, limits: Limits()) }
+        }
+        #expect(media.awaitsAnswer, "a bad answer leaves the offer open")
+        let accepted = try media.accept(answer: Self.answer(offer), limits: Limits())
+        #expect(accepted.beginning.count == 1)
+    }
+}
