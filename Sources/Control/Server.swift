@@ -61,7 +61,7 @@ public struct Server: Sendable {
         )
         let http = Application(
             responder: handler,
-            server: try httpServer(),
+            server: try httpServer(directory: directory),
             configuration: ApplicationConfiguration(
                 address: .hostname(configuration.httpHost, port: configuration.httpPort),
                 serverName: "sluice",
@@ -80,6 +80,7 @@ public struct Server: Sendable {
             services: [
                 .init(service: WorkerService(pool: pool)),
                 .init(service: EventService(events: events, directory: directory)),
+                .init(service: SpeakerService(interval: configuration.limits.speakerInterval, directory: directory)),
                 .init(service: http),
                 .init(service: DrainService(directory: directory)),
             ],
@@ -128,9 +129,26 @@ public struct Server: Sendable {
         }
     }
 
-    private func httpServer() throws -> HTTPServerBuilder {
-        let idle = TimeAmount.seconds(configuration.limits.httpIdle.components.seconds)
-        let http1 = HTTPServerBuilder.http1(configuration: .init(idleTimeout: idle))
+    private func httpServer(directory: StreamDirectory) throws -> HTTPServerBuilder {
+        let authorizer = Authorizer(configuration)
+        let limiter = RateLimiter(limit: configuration.limits.sessionsPerAddressPerMinute)
+        let http1 = HTTPServerBuilder { [configuration, logger] responder in
+            ControlChannel(
+                responder: responder,
+                idleTimeout: .seconds(configuration.limits.httpIdle.components.seconds),
+                maximumMessageBytes: configuration.limits.controlMessageBytes,
+                allowedOrigins: configuration.allowedOrigins
+            ) { channel, address in
+                await ControlSession(
+                    directory: directory,
+                    configuration: configuration,
+                    authorizer: authorizer,
+                    limiter: limiter,
+                    logger: logger,
+                    address: address
+                ).run(channel)
+            }
+        }
         guard let files = configuration.tls else { return http1 }
         do {
             let chain = try NIOSSLCertificate.fromPEMFile(files.certificate).map {
@@ -194,6 +212,21 @@ private struct EventService: Service {
 
     func run() async throws {
         for await event in events.cancelOnGracefulShutdown() { await directory.handle(event) }
+    }
+}
+
+/// Lets rooms know who speaks.
+private struct SpeakerService: Service {
+    let interval: Duration
+    let directory: StreamDirectory
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                try? await Task.sleep(for: interval)
+                await directory.updateSpeakers()
+            }
+        }
     }
 }
 

@@ -17,6 +17,13 @@ struct Authorizer: Sendable {
         throw bearerToken(request) == nil ? .unauthorized : .forbidden
     }
 
+    /// What somebody may do in a room whose `join` has this token.
+    func rights(token: String?) throws(Problem) -> RoomRights {
+        if let token, let operatorToken, Self.areEqual(token, operatorToken) { return [.publish, .host] }
+        guard mode == .token else { return [.publish] }
+        throw token == nil ? .unauthorized : .forbidden
+    }
+
     /// Whether the request carries the operator's token.
     func isOperator(_ request: HTTPRequest) -> Bool {
         guard let operatorToken, let token = bearerToken(request) else { return false }

@@ -48,6 +48,9 @@ struct Problem: Error {
     static let tooManyRequests = Problem(.tooManyRequests, "Too many requests come from this address.", retryAfter: 10)
     static let noSuchStream = Problem(.notFound, "Nobody publishes this stream now.", retryAfter: 1)
     static let noSuchSession = Problem(.notFound, "There is no such session.")
+    static let roomLocked = Problem(.forbidden, "The room is locked.")
+    static let notInRoom = Problem(.conflict, "Join a room first.")
+    static let noSuchPeer = Problem(.notFound, "There is no such peer in the room.")
     static let streamTaken = Problem(.conflict, "Somebody publishes under this stream id.", retryAfter: 1)
     static let differentETag = Problem(.preconditionFailed, "If-Match is not the session's current ETag.")
     static let missingETag = Problem(
@@ -59,7 +62,17 @@ struct Problem: Error {
         "A token is required: Authorization: Bearer ….",
         headers: [.wwwAuthenticate: "Bearer"]
     )
+    static let foreignOrigin = Problem(.forbidden, "Pages of this origin are not in http.allowedOrigins.")
+    static let noWebSocket = Problem(
+        .upgradeRequired,
+        "Here is a WebSocket with the subprotocol \(ControlChannel.subprotocol).",
+        headers: [.upgrade: "websocket"]
+    )
     static let forbidden = Problem(.forbidden, "This token does not allow it.")
+
+    /// A message of the control WebSocket that is wrong, or comes at the wrong time.
+    static func badMessage(_ detail: String) -> Problem { Problem(.badRequest, detail) }
+    static func conflicting(_ detail: String) -> Problem { Problem(.conflict, detail) }
 
     static func tooLarge(maximum: Int) -> Problem {
         Problem(.contentTooLarge, "The body is longer than \(maximum) bytes.")
@@ -88,6 +101,41 @@ struct Problem: Error {
         self.detail = detail
         self.retryAfter = retryAfter
         self.headers = headers
+    }
+
+    // MARK: As a message
+
+    /// The `code` of an `error` message: stable, for programs.
+    var code: String {
+        if privacy != nil { return "privacy" }
+        switch status {
+        case .badRequest: return "bad-request"
+        case .unauthorized: return "unauthorized"
+        case .forbidden: return "forbidden"
+        case .notFound: return "not-found"
+        case .notAcceptable: return "no-common-codec"
+        case .conflict: return "conflict"
+        case .contentTooLarge: return "too-large"
+        case .unprocessableContent: return "unservable"
+        case .tooManyRequests: return "rate-limited"
+        case .serviceUnavailable: return "unavailable"
+        default: return "internal"
+        }
+    }
+
+    /// The `error` message of the control WebSocket.
+    ///
+    /// - Parameters:
+    ///   - id: The id of the message that it answers, if it answers one.
+    ///   - stream: The stream that it is about.
+    func json(replyingTo id: JSONValue?, stream: StreamKey? = nil) -> JSONValue {
+        var object: [String: JSONValue] = ["type": "error", "code": .string(code), "message": .string(detail)]
+        if let id { object["id"] = id }
+        if let privacy { object["privacy"] = privacy.json }
+        if let mediaLine { object["mediaLine"] = .number(Double(mediaLine)) }
+        if let retryAfter { object["retryAfter"] = .number(Double(retryAfter)) }
+        if let stream { object["stream"] = .string(stream.stream.text) }
+        return .object(object)
     }
 
     // MARK: As a response

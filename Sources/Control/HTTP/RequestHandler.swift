@@ -66,6 +66,11 @@ struct RequestHandler: HTTPResponder {
             return Self.text("ready\n")
         case .statistics:
             return await statistics(isOperator: authorizer.isOperator(request.head))
+        case .control:
+            if let origin = request.headers[.origin], !CrossOrigin.isAllowed(origin, configuration.allowedOrigins) {
+                throw .foreignOrigin
+            }
+            throw .noWebSocket
         case .metrics:
             let metrics = MetricsText(
                 census: await directory.census,
@@ -130,6 +135,10 @@ struct ClientContext: InitializableFromSource, Sendable {
 /// VDO.Ninja do. Tokens travel in a header that only a page which knows them can set, so no credentials are allowed.
 enum CrossOrigin {
     private static let exposed = "Location, ETag, Link, WHEP, Sluice-Privacy, Retry-After, Accept-Patch"
+
+    static func isAllowed(_ origin: String, _ origins: [String]) -> Bool {
+        origins.contains("*") || origins.contains(origin)
+    }
 
     static func allow(_ request: HTTPRequest, in response: inout Response, origins: [String]) {
         guard let origin = request.headerFields[.origin] else { return }

@@ -16,6 +16,8 @@ enum Route: Equatable {
     case health
     case readiness
     case statistics
+    /// The control WebSocket, asked for by a request that is not upgraded to it.
+    case control
     case metrics
     /// An endpoint whose room or stream id is not allowed.
     case badIdentifier
@@ -28,13 +30,15 @@ enum Route: Equatable {
         case 0: self = .page("index")
         case 1:
             switch parts[0] {
-            case "publish", "watch": self = .page(String(parts[0]))
+            case "publish", "room", "watch": self = .page(String(parts[0]))
             case "healthz": self = .health
             case "readyz": self = .readiness
             case "metrics": self = .metrics
             default: self = .unknown
             }
         case 2 where parts[0] == "v1" && parts[1] == "stats": self = .statistics
+        case 2 where parts[0] == "v1" && parts[1] == "ws": self = .control
+        case 2 where parts[0] == "sdk" && parts[1] == "sluice.js": self = .asset("sluice.js")
         case 2 where parts[0] == "assets": self = .asset(String(parts[1]))
         default: self = Self.signalling(parts)
         }

@@ -17,6 +17,10 @@ struct PublishedStream {
     var isAtHome = false
     /// Who may take the stream over: the token that the publisher presented, as the authorizer knows it.
     let owner: Owner
+    /// What it shows, such as `camera` or `screen`, as its publisher says.
+    var kind: String?
+    /// The kinds of media that its publisher has muted, as he says.
+    var muted: [String] = []
     /// The viewing sessions' ids.
     var viewers: Set<String> = []
     /// Counts publishers that have gone, so that a linger that was outlived ends nothing.
@@ -36,4 +40,6 @@ enum Owner: Sendable, Equatable {
     /// No token: everyone in open mode.
     case anyone
     case operatorToken
+    /// A room's peer, by id.
+    case roomPeer(String)
 }

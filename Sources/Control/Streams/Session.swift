@@ -2,8 +2,27 @@ import Commands
 import Negotiation
 import Wire
 
-/// One WHIP or WHEP session: a peer, and what its client may do with it over HTTP.
+/// One connection: a peer, and what its client may do with it.
 struct Session {
+    /// What it is for.
+    enum Purpose: Sendable, Hashable {
+        /// Publishes or watches a stream over HTTP.
+        case whip(StreamKey)
+        case whep(StreamKey)
+        /// Sends or receives the media of a room's peer, whose id it has.
+        case roomSending(String)
+        case roomReceiving(String)
+
+        init(_ role: Role, _ key: StreamKey) { self = role == .publisher ? .whip(key) : .whep(key) }
+
+        var role: Role {
+            switch self {
+            case .whip, .roomSending: .publisher
+            case .whep, .roomReceiving: .viewer
+            }
+        }
+    }
+
     enum Role: String, Sendable, CaseIterable {
         case publisher
         case viewer
@@ -12,14 +31,16 @@ struct Session {
     /// The last part of its `Location`.
     let id: String
     let peer: PeerID
-    let role: Role
-    let key: StreamKey
+    let purpose: Purpose
     let worker: WorkerIndex
     /// The client's IP address, for the limit of peers per address. Never logged.
     let address: String
     let createdAt: ContinuousClock.Instant
     var local: LocalEndpoint
-    var remoteCredentials: ICECredentials
+    /// Nil before the client has answered our offer.
+    var remoteCredentials: ICECredentials?
+    /// The client's certificate; empty before it has answered our offer.
+    var remoteFingerprints: [CertificateFingerprint] = []
     var tag: String
 }
 

@@ -9,24 +9,29 @@ import Worker
 ///
 /// Every change goes through this actor, so that two requests for one stream id can't both win.
 actor StreamDirectory {
-    private let workers: [WorkerHandle]
-    private let limits: Limits
-    private let defaultPrivacy: PrivacyMode
+    let workers: [WorkerHandle]
+    let limits: Limits
+    let defaultPrivacy: PrivacyMode
     private let fingerprint: CertificateFingerprint
     private let announce: [IPAddress]
-    private let logger: Logger
+    let logger: Logger
     private let clock = ContinuousClock()
 
-    private var streams: [StreamKey: PublishedStream] = [:]
-    /// The rooms that have streams: how many, and their mode.
-    private var rooms: [ResourceIdentifier: (privacy: PrivacyMode, streamCount: Int)] = [:]
-    private var sessions: [String: Session] = [:]
+    var streams: [StreamKey: PublishedStream] = [:]
+    /// The rooms that somebody is in, or that have streams.
+    var rooms: [ResourceIdentifier: Room] = [:]
+    /// Everybody in a room, by id; and by what resumes his stay.
+    var roomPeers: [String: RoomPeer] = [:]
+    var roomPeersByResumption: [String: String] = [:]
+    var sessions: [String: Session] = [:]
     private var sessionsByPeer: [PeerID: String] = [:]
     private var peersByWorker: [Int]
     private var peersByAddress: [String: Int] = [:]
     private var lastIdentifier: UInt64 = 0
     /// Stream ids for which a publisher is being set up: a second one has to wait.
     private var pendingKeys: Set<StreamKey> = []
+    /// Room peers whose offer is being answered.
+    var pendingPublishers: Set<String> = []
     private(set) var isDraining = false
 
     init(
@@ -66,6 +71,7 @@ actor StreamDirectory {
         try admit(address)
         let privacy = try privacyForPublisher(of: key, offer: offer, requested: requested)
 
+        if rooms[key.room]?.isLocked == true, streams[key] == nil { throw .roomLocked }
         let existing = streams[key]
         var worker = existing?.home ?? leastLoadedWorker()
         var local = makeLocalEndpoint(worker, privacy: privacy)
@@ -95,7 +101,7 @@ actor StreamDirectory {
         let published = zip(tracks, answer.sources).map { track, source in
             PublishedTrack(track: track.track, parameters: source.parameters, announcedSources: source.announcedSources)
         }
-        let session = makeSession(.publisher, key: key, worker: worker, address: address, local: local, answer.remote)
+        let session = makeSession(.whip(key), worker: worker, address: address, local: local, answer.remote)
         // All of it is entered before the worker is asked, so that nobody who comes meanwhile counts on what is taken.
         if streams[key] == nil {
             begin(
@@ -128,14 +134,16 @@ actor StreamDirectory {
             forget(session.id)
             throw .full
         }
+        let wasAtHome = streams[key]?.isAtHome ?? true
         streams[key]?.isAtHome = true
+        wasAtHome ? announceUpdate(of: key) : announceBeginning(of: key)
         if let previous { endSession(previous) }
         logger.debug("A publisher was accepted", metadata: ["peer": "\(session.peer.rawValue)"])
         return CreatedSession(id: session.id, tag: session.tag, answer: answer.text, privacy: privacy)
     }
 
     /// A stream id is free when nobody publishes under it, or when its publisher has lost its connection and comes back.
-    private func checkIsFree(_ key: StreamKey, owner: Owner) async throws(Problem) {
+    func checkIsFree(_ key: StreamKey, owner: Owner) async throws(Problem) {
         guard let stream = streams[key], let publisher = stream.publisher, let session = sessions[publisher] else {
             if let stream = streams[key], stream.owner != owner { throw .streamTaken }
             return
@@ -162,6 +170,9 @@ actor StreamDirectory {
 
     /// Whether somebody publishes the stream now: what those who poll are told, without looking at their offer.
     func isLive(_ key: StreamKey) -> Bool { streams[key].map { $0.publisher != nil && $0.isAtHome } ?? false }
+
+    /// Whether somebody is being set up as its publisher right now.
+    func isBeingPublished(_ key: StreamKey) -> Bool { pendingKeys.contains(key) }
 
     /// The mode of the room that a stream is in; nil while the room has no stream.
     func privacy(of key: StreamKey) -> PrivacyMode? {
@@ -203,7 +214,7 @@ actor StreamDirectory {
         } catch {
             throw Problem(error)
         }
-        let session = makeSession(.viewer, key: key, worker: worker, address: address, local: local, answer.remote)
+        let session = makeSession(.whep(key), worker: worker, address: address, local: local, answer.remote)
         register(session)
         streams[key]?.viewers.insert(session.id)
         let isAdded = await addPeer(
@@ -239,14 +250,15 @@ actor StreamDirectory {
         body: [UInt8],
         ifMatch: String?
     ) async throws(Problem) -> PatchedSession {
-        guard var session = sessions[id], session.key == key, session.role == role else { throw .noSuchSession }
+        guard var session = sessions[id], session.purpose == .init(role, key) else { throw .noSuchSession }
         if let ifMatch, ifMatch != "*", ifMatch != session.tag { throw .differentETag }
+        guard let remoteCredentials = session.remoteCredentials else { throw .noSuchSession }
         let request: PatchRequest
         do throws(NegotiationError) {
             request = try PatchRequest(
                 parsing: body,
                 local: session.local.credentials,
-                remote: session.remoteCredentials,
+                remote: remoteCredentials,
                 limits: limits
             )
         } catch {
@@ -276,7 +288,7 @@ actor StreamDirectory {
 
     /// Hangs up.
     func delete(_ id: String, key: StreamKey, role: Session.Role) throws(Problem) -> PrivacyMode {
-        guard let session = sessions[id], session.key == key, session.role == role else { throw .noSuchSession }
+        guard let session = sessions[id], session.purpose == .init(role, key) else { throw .noSuchSession }
         endSession(id)
         return session.local.privacy
     }
@@ -300,7 +312,7 @@ actor StreamDirectory {
     /// What the server is doing, without the workers' part.
     var census: Census {
         var census = Census()
-        for session in sessions.values { census.peers[session.role, default: 0] += 1 }
+        for session in sessions.values { census.peers[session.purpose.role, default: 0] += 1 }
         census.streamCount = streams.values.count { $0.publisher != nil }
         for room in rooms.values { census.rooms[room.privacy, default: 0] += 1 }
         return census
@@ -322,36 +334,42 @@ actor StreamDirectory {
     // MARK: Ends
 
     /// Ends a session and its peer.
-    private func endSession(_ id: String) {
+    func endSession(_ id: String) {
         guard let session = sessions[id] else { return }
         handle(session.worker).send(.removePeer(session.peer))
         forget(id)
     }
 
     /// Forgets a session whose peer is gone or going.
-    private func forget(_ id: String) {
+    func forget(_ id: String) {
         guard let session = sessions.removeValue(forKey: id) else { return }
         sessionsByPeer[session.peer] = nil
         peersByWorker[session.worker.rawValue] -= 1
         let left = (peersByAddress[session.address] ?? 1) - 1
         peersByAddress[session.address] = left > 0 ? left : nil
-        guard var stream = streams[session.key] else { return }
-        switch session.role {
-        case .viewer:
-            stream.viewers.remove(id)
-            streams[session.key] = stream
-        case .publisher where stream.publisher == id:
-            stream.publisher = nil
-            stream.departures += 1
-            streams[session.key] = stream
-            linger(session.key, departure: stream.departures)
-        case .publisher:
-            break
+        switch session.purpose {
+        case .whep(let key): streams[key]?.viewers.remove(id)
+        case .whip(let key): publisherIsGone(id, from: key)
+        case .roomSending(let peer):
+            let keys = roomPeers[peer].flatMap { rooms[$0.room]?.streams } ?? []
+            for key in keys { publisherIsGone(id, from: key) }
+            connectionIsGone(.send, session: id, of: peer)
+        case .roomReceiving(let peer): connectionIsGone(.receive, session: id, of: peer)
         }
     }
 
+    /// The stream waits for its publisher to come back, if this was he.
+    private func publisherIsGone(_ id: String, from key: StreamKey) {
+        guard var stream = streams[key], stream.publisher == id else { return }
+        stream.publisher = nil
+        stream.departures += 1
+        streams[key] = stream
+        announceUpdate(of: key)
+        linger(key, departure: stream.departures)
+    }
+
     /// Keeps a stream without a publisher for a while, with its viewers, for him to come back.
-    private func linger(_ key: StreamKey, departure: Int) {
+    func linger(_ key: StreamKey, departure: Int) {
         Task {
             try? await Task.sleep(for: limits.streamLinger)
             if let stream = streams[key], stream.publisher == nil, stream.departures == departure,
@@ -363,19 +381,19 @@ actor StreamDirectory {
     }
 
     /// A stream that was not there before, in a room that it may be the first of.
-    private func begin(_ stream: PublishedStream) {
+    func begin(_ stream: PublishedStream) {
         streams[stream.key] = stream
-        rooms[stream.key.room, default: (stream.privacy, 0)].streamCount += 1
+        rooms[stream.key.room, default: Room(privacy: stream.privacy)].streams.append(stream.key)
     }
 
     /// Ends a stream with all its sessions.
-    private func endStream(_ key: StreamKey) {
+    func endStream(_ key: StreamKey) {
         guard let stream = streams.removeValue(forKey: key) else { return }
-        if let room = rooms[key.room] {
-            rooms[key.room] = room.streamCount > 1 ? (room.privacy, room.streamCount - 1) : nil
-        }
+        rooms[key.room]?.streams.removeAll { $0 == key }
+        announceEnd(of: stream)
         for id in stream.viewers { endSession(id) }
-        if let publisher = stream.publisher { endSession(publisher) }
+        if let publisher = stream.publisher, case .whip? = sessions[publisher]?.purpose { endSession(publisher) }
+        forgetRoomIfEmpty(key.room)
         for worker in workers {
             for track in stream.tracks { worker.send(.removeTrack(track.track)) }
         }
@@ -383,42 +401,40 @@ actor StreamDirectory {
 
     // MARK: Parts
 
-    private func admit(_ address: String) throws(Problem) {
+    func admit(_ address: String) throws(Problem) {
         if isDraining { throw .draining }
         if sessions.count >= limits.peers { throw .full }
         if peersByAddress[address, default: 0] >= limits.peersPerAddress { throw .tooManyPeers }
     }
 
-    private func makeSession(
-        _ role: Session.Role,
-        key: StreamKey,
+    func makeSession(
+        _ purpose: Session.Purpose,
         worker: WorkerIndex,
         address: String,
         local: LocalEndpoint,
-        _ remote: RemoteEndpoint
+        _ remote: RemoteEndpoint?
     ) -> Session {
         Session(
             id: RandomText.make(length: 24),
             peer: PeerID(rawValue: nextIdentifier()),
-            role: role,
-            key: key,
+            purpose: purpose,
             worker: worker,
             address: address,
             createdAt: clock.now,
             local: local,
-            remoteCredentials: remote.credentials,
+            remoteCredentials: remote?.credentials,
             tag: makeTag()
         )
     }
 
-    private func register(_ session: Session) {
+    func register(_ session: Session) {
         sessions[session.id] = session
         sessionsByPeer[session.peer] = session.id
         peersByWorker[session.worker.rawValue] += 1
         peersByAddress[session.address, default: 0] += 1
     }
 
-    private func makeLocalEndpoint(_ worker: WorkerIndex, privacy: PrivacyMode) -> LocalEndpoint {
+    func makeLocalEndpoint(_ worker: WorkerIndex, privacy: PrivacyMode) -> LocalEndpoint {
         var random = SecureRandom()
         let port = handle(worker).port
         return LocalEndpoint(
@@ -431,25 +447,25 @@ actor StreamDirectory {
     }
 
     /// RFC 8445 §5.3 wants at least 24 bits of ufrag and 128 of password.
-    private func makeCredentials() -> ICECredentials {
+    func makeCredentials() -> ICECredentials {
         ICECredentials(usernameFragment: RandomText.make(length: 12), password: RandomText.make(length: 24))
     }
 
     private func makeTag() -> String { "\"\(RandomText.make(length: 12))\"" }
 
-    private func nextIdentifier() -> UInt64 {
+    func nextIdentifier() -> UInt64 {
         lastIdentifier += 1
         return lastIdentifier
     }
 
-    private func leastLoadedWorker() -> WorkerIndex {
+    func leastLoadedWorker() -> WorkerIndex {
         let least = peersByWorker.indices.min { peersByWorker[$0] < peersByWorker[$1] } ?? 0
         return WorkerIndex(rawValue: least)
     }
 
-    private func handle(_ worker: WorkerIndex) -> WorkerHandle { workers[worker.rawValue] }
+    func handle(_ worker: WorkerIndex) -> WorkerHandle { workers[worker.rawValue] }
 
-    private func addPeer(_ description: PeerDescription, to worker: WorkerIndex) async -> Bool {
+    func addPeer(_ description: PeerDescription, to worker: WorkerIndex) async -> Bool {
         await withCheckedContinuation { continuation in
             handle(worker).send(.addPeer(description) { continuation.resume(returning: $0) })
         }

@@ -1,0 +1,335 @@
+import Commands
+import Foundation
+import Logging
+import NIOCore
+import NIOWebSocket
+import Negotiation
+import Worker
+
+/// One client's control WebSocket, from its opening to its end: reads messages, and has the directory carry them out.
+struct ControlSession: Sendable {
+    typealias Channel = NIOAsyncChannel<WebSocketFrame, WebSocketFrame>
+
+    /// How long a client may take to read what ends its session.
+    private static let patience = Duration.seconds(2)
+
+    let directory: StreamDirectory
+    let configuration: ServerConfiguration
+    let authorizer: Authorizer
+    let limiter: RateLimiter
+    let logger: Logger
+    /// The client's IP address. Never logged.
+    let address: String
+
+    private var limits: Limits { configuration.limits }
+
+    /// Runs until the client or the server ends it.
+    func run(_ channel: Channel) async {
+        let socket = ControlSocket(capacity: limits.controlQueue)
+        do {
+            try await channel.executeThenClose { inbound, outbound in
+                await withTaskGroup(of: Void.self) { group in
+                    group.addTask {
+                        await read(inbound, socket)
+                        socket.finish()
+                    }
+                    group.addTask { await write(socket, outbound) }
+                    await group.next()
+                    // When the reader was the first, what waits is still written, the reason of the end among it; a client that
+                    // doesn't read it is not waited for.
+                    group.addTask { try? await Task.sleep(for: Self.patience) }
+                    await group.next()
+                    group.cancelAll()
+                }
+            }
+        } catch {
+            logger.trace("A control WebSocket ended: \(type(of: error))")
+        }
+        socket.finish()
+    }
+
+    private func write(_ socket: ControlSocket, _ outbound: NIOAsyncChannelOutboundWriter<WebSocketFrame>) async {
+        do {
+            for await message in socket.messages {
+                switch message {
+                case .text(let text):
+                    try await outbound.write(WebSocketFrame(fin: true, opcode: .text, data: ByteBuffer(string: text)))
+                case .ping: try await outbound.write(WebSocketFrame(fin: true, opcode: .ping, data: ByteBuffer()))
+                case .pong(let data): try await outbound.write(WebSocketFrame(fin: true, opcode: .pong, data: data))
+                case .close(let code, let reason):
+                    var data = ByteBuffer()
+                    data.write(webSocketErrorCode: code)
+                    data.writeString(String(reason.prefix(100)))
+                    try await outbound.write(WebSocketFrame(fin: true, opcode: .connectionClose, data: data))
+                    return
+                }
+            }
+        } catch {
+            // The client is gone.
+        }
+    }
+
+    private func read(_ inbound: NIOAsyncChannelInboundStream<WebSocketFrame>, _ socket: ControlSocket) async {
+        var state = State(limits: limits)
+        let activity = state.activity
+        // After a close of ours what still comes is read and forgotten: were it left unread, the client would get a reset in place of
+        // the reason.
+        var isClosing = false
+        let watch = Task { await watchSilence(socket, activity) }
+        do {
+            for try await frame in inbound {
+                activity.note()
+                switch frame.opcode {
+                case .connectionClose:
+                    socket.close(.normalClosure, "")
+                    throw CancellationError()
+                case _ where isClosing: break
+                case .text:
+                    let text = Array(frame.unmaskedData.readableBytesView)
+                    guard state.admitsMessage() else {
+                        socket.close(.policyViolation, "Too many messages.")
+                        isClosing = true
+                        continue
+                    }
+                    await receive(text, &state, socket)
+                case .ping: socket.send(.pong(frame.unmaskedData))
+                case .binary:
+                    socket.close(.unacceptableData, "Messages are text frames of JSON.")
+                    isClosing = true
+                default: break
+                }
+            }
+        } catch {
+            // The socket is broken, or has been closed for a reason that was told.
+        }
+        watch.cancel()
+        if let peer = state.peer { await directory.disconnected(peer, from: socket) }
+    }
+
+    /// Asks a silent client for a sign of life, and gives it up when none comes.
+    private func watchSilence(_ socket: ControlSocket, _ activity: ControlActivity) async {
+        while !Task.isCancelled {
+            try? await Task.sleep(for: limits.controlSilence)
+            if Task.isCancelled { return }
+            if !activity.hasJoined || activity.silence > limits.controlSilence * 2 {
+                socket.close(.policyViolation, activity.hasJoined ? "Nothing was heard." : "No join came.")
+                return
+            }
+            socket.send(.ping)
+        }
+    }
+
+    // MARK: Messages
+
+    /// What the session remembers between messages.
+    private struct State {
+        let activity = ControlActivity()
+        /// The room's peer that the client is.
+        var peer: String?
+        private let perSecond: Double
+        private let burst: Double
+        private var credit: Double
+        private var refilledAt = ContinuousClock.now
+
+        init(limits: Limits) {
+            perSecond = limits.controlMessagesPerSecond
+            burst = limits.controlMessageBurst
+            credit = burst
+        }
+
+        mutating func admitsMessage() -> Bool {
+            let now = ContinuousClock.now
+            let elapsed = refilledAt.duration(to: now)
+            refilledAt = now
+            let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
+            credit = min(burst, credit + perSecond * seconds)
+            credit -= 1
+            return credit >= 0
+        }
+    }
+
+    private func receive(_ text: [UInt8], _ state: inout State, _ socket: ControlSocket) async {
+        var id: JSONValue?
+        do throws(Problem) {
+            let message = try ClientMessage(parsing: text)
+            id = message.id
+            guard var reply = try await carryOut(message, &state, socket) else { return }
+            if let id, case .object(var object) = reply {
+                object["id"] = id
+                reply = .object(object)
+            }
+            socket.send(reply)
+            if message.type == "join", let peer = state.peer { await directory.begin(peer) }
+        } catch {
+            socket.send(error.json(replyingTo: id))
+        }
+    }
+
+    private func carryOut(
+        _ message: ClientMessage,
+        _ state: inout State,
+        _ socket: ControlSocket
+    ) async throws(Problem) -> JSONValue? {
+        switch message.type {
+        case "hello":
+            return ["type": "welcome", "protocol": "sluice.v1", "server": .string("sluice \(SluiceVersion.text)")]
+        case "ping": return ["type": "pong"]
+        case "join": return try await join(message, &state, socket)
+        default: break
+        }
+        guard let peer = state.peer else { throw .notInRoom }
+        switch message.type {
+        case "leave":
+            state.peer = nil
+            await directory.leave(peer)
+            return ["type": "left"]
+        case "publish":
+            let offer = try parse(message.sdp)
+            let privacy = try privacy(message.privacy)
+            return try await directory.publish(message.streams ?? [], offer: offer, privacy: privacy, by: peer)
+        case "unpublish": try await directory.unpublish(try await key(message.stream, of: peer), by: peer)
+        case "subscribe":
+            var policy: RoomPeer.Policy?
+            if let text = message.policy {
+                guard let known = RoomPeer.Policy(rawValue: text) else {
+                    throw Problem.badMessage("policy has to be all or none.")
+                }
+                policy = known
+            }
+            var keys: [StreamKey] = []
+            if message.stream != nil { keys.append(try await key(message.stream, of: peer)) }
+            try await directory.subscribe(peer, to: keys, policy: policy)
+        case "unsubscribe":
+            let key = try await key(message.stream, of: peer)
+            await directory.unsubscribe(peer, from: key)
+            await directory.offerIfNeeded(peer)
+        case "update": try await update(message, peer)
+        case "answer":
+            guard let sdp = message.sdp else { throw Problem.badMessage("sdp is missing.") }
+            try await directory.accept(answer: Array(sdp.utf8), from: peer)
+        case "candidate": break
+        case "restart":
+            switch message.action {
+            case nil, "ice": try await directory.restartReceiving(peer)
+            case "renew": try await directory.renewReceiving(peer)
+            default: throw Problem.badMessage("action has to be ice or renew.")
+            }
+        case "message":
+            guard let data = message.data else { throw Problem.badMessage("data is missing.") }
+            guard ControlSocket.text(of: data).utf8.count <= limits.peerMessageBytes else {
+                throw .tooLarge(maximum: limits.peerMessageBytes)
+            }
+            try await directory.relay(data, from: peer, to: message.to)
+        default: throw Problem.badMessage("type is unknown: \(message.type.prefix(32)).")
+        }
+        return message.id == nil ? nil : ["type": "ok"]
+    }
+
+    private func join(
+        _ message: ClientMessage,
+        _ state: inout State,
+        _ socket: ControlSocket
+    ) async throws(Problem) -> JSONValue {
+        guard state.peer == nil else { throw Problem.conflicting("This socket is in a room already.") }
+        guard limiter.admits(address) else { throw .tooManyRequests }
+        guard let text = message.room, let room = ResourceIdentifier(text) else { throw .badIdentifier }
+        guard message.name?.utf8.count ?? 0 <= 256 else { throw Problem.badMessage("name has at most 256 bytes.") }
+        var rights = try authorizer.rights(token: message.token)
+        switch message.role {
+        case nil, "publish": break
+        case "view": rights = []
+        default: throw Problem.badMessage("role has to be publish or view.")
+        }
+        guard let policy = RoomPeer.Policy(rawValue: message.policy ?? "all") else {
+            throw Problem.badMessage("policy has to be all or none.")
+        }
+        let request = JoinRequest(
+            room: room,
+            name: message.name ?? "",
+            rights: rights,
+            privacy: try privacy(message.privacy),
+            policy: policy,
+            resumption: message.resume,
+            address: address
+        )
+        var (peer, joined) = try await directory.join(request, socket: socket)
+        state.peer = peer
+        state.activity.join()
+        if case .object(var object) = joined {
+            object["iceServers"] = .array(configuration.iceServers.map(\.json))
+            joined = .object(object)
+        }
+        return joined
+    }
+
+    private func update(_ message: ClientMessage, _ peer: String) async throws(Problem) {
+        if let action = message.action {
+            return try await directory.act(action, on: message.peer, by: peer)
+        }
+        let key = try await key(message.stream, of: peer)
+        if let muted = message.muted { try await directory.setMuted(muted, of: key, by: peer) }
+        if let paused = message.paused { try await directory.pause(peer, key, isPaused: paused) }
+        if message.muted == nil, message.paused == nil {
+            throw Problem.badMessage("An update has action, muted or paused.")
+        }
+    }
+
+    private func key(_ stream: String?, of peer: String) async throws(Problem) -> StreamKey {
+        guard let stream else { throw Problem.badMessage("stream is missing.") }
+        guard let stream = ResourceIdentifier(stream) else { throw .badIdentifier }
+        guard let room = await directory.room(of: peer) else { throw .notInRoom }
+        return StreamKey(room: room, stream: stream)
+    }
+
+    private func parse(_ sdp: String?) throws(Problem) -> Offer {
+        guard let sdp else { throw Problem.badMessage("sdp is missing.") }
+        do throws(NegotiationError) {
+            return try Offer(parsing: Array(sdp.utf8), limits: limits.ofRooms)
+        } catch {
+            throw Problem(error)
+        }
+    }
+
+    private func privacy(_ text: String?) throws(Problem) -> PrivacyMode? {
+        guard let text else { return nil }
+        guard let mode = PrivacyMode(rawValue: text) else {
+            throw Problem.badMessage("privacy has to be transport or e2ee.")
+        }
+        return mode
+    }
+}
+
+/// When something came last, for the one who watches over the socket.
+final class ControlActivity: Sendable {
+    private struct State: Sendable {
+        var heardAt = ContinuousClock.now
+        var hasJoined = false
+    }
+
+    private let state = Locked(State())
+
+    func note() { state.withLock { $0.heardAt = .now } }
+    func join() { state.withLock { $0.hasJoined = true } }
+    var hasJoined: Bool { state.withLock { $0.hasJoined } }
+    var silence: Duration { state.withLock { $0.heardAt.duration(to: .now) } }
+}
+
+extension ServerConfiguration.ICEServer {
+    /// As `RTCConfiguration.iceServers` has it.
+    var json: JSONValue {
+        var object: [String: JSONValue] = ["urls": .string(url)]
+        if let username { object["username"] = .string(username) }
+        if let credential { object["credential"] = .string(credential) }
+        return .object(object)
+    }
+}
+
+extension Limits {
+    /// For the descriptions of a room's peers, which have many m-lines.
+    var ofRooms: Limits {
+        var limits = self
+        limits.mediaSections = max(mediaSections, roomMediaSections)
+        limits.bodyBytes = max(bodyBytes, controlMessageBytes)
+        return limits
+    }
+}

@@ -1,0 +1,89 @@
+import Commands
+import Negotiation
+import Wire
+
+/// What somebody may do in a room.
+struct RoomRights: OptionSet, Sendable, Hashable {
+    let rawValue: UInt8
+
+    static let publish = RoomRights(rawValue: 1 << 0)
+    static let host = RoomRights(rawValue: 1 << 1)
+
+    /// As `joined` tells them.
+    var names: [JSONValue] {
+        var names: [JSONValue] = ["view"]
+        if contains(.publish) { names.append("publish") }
+        if contains(.host) { names.append("host") }
+        return names
+    }
+}
+
+/// Somebody in a room: he talks to us over a control WebSocket, and has a connection to send media and one to receive it.
+struct RoomPeer: Sendable {
+    /// What is forwarded to him without being asked for.
+    enum Policy: String, Sendable, CaseIterable {
+        /// All streams of the room, but his own.
+        case all
+        /// What he subscribes to.
+        case none
+    }
+
+    /// One of his two connections, once it has a session.
+    struct Connection: Sendable {
+        /// Key in the directory's sessions.
+        let session: String
+        /// Counts the descriptions that we answered with.
+        var version: UInt64 = 1
+        /// Whether its worker has the peer.
+        var isAdded = false
+    }
+
+    /// Public: other peers know it.
+    let id: String
+    let room: ResourceIdentifier
+    let name: String
+    let rights: RoomRights
+    /// His IP address. Never logged.
+    let address: String
+    /// Whoever presents it is this peer, on a new socket.
+    let resumption: String
+    var policy: Policy
+    /// Where messages to him go; nil while his socket is gone.
+    var socket: ControlSocket?
+    /// Counts sockets, so that a wait for his return that was outlived ends nothing.
+    var departures = 0
+
+    var sending: Connection?
+    var receiving: Connection?
+    var outgoing: OutgoingMedia
+    /// The streams that he is sent or offered, with their tracks.
+    var subscribed: [StreamKey: [TrackID]] = [:]
+    /// Streams that he has paused.
+    var paused: Set<StreamKey> = []
+
+    /// Whether others are told that he is there: those who only watch are counted.
+    var isAnnounced: Bool { rights.contains(.publish) }
+}
+
+/// A room: its mode, who is in it and what is published in it.
+struct Room: Sendable {
+    let privacy: PrivacyMode
+    /// Nobody else may join.
+    var isLocked = false
+    /// Everybody in it, in the order of joining.
+    var peers: [String] = []
+    /// Streams, in the order of their beginning.
+    var streams: [StreamKey] = []
+    /// Those who only watch.
+    var viewerCount = 0
+
+    /// Who came and went since others were told.
+    var arrivals: [String] = []
+    var departures: [String] = []
+    /// Whether others are going to be told soon.
+    var isPresenceDue = false
+    /// What `speakers` told last.
+    var speakers: [StreamKey] = []
+
+    var isEmpty: Bool { peers.isEmpty && streams.isEmpty }
+}

@@ -1,0 +1,398 @@
+import Commands
+import Negotiation
+import Transport
+import Wire
+import Worker
+
+/// The two connections of a room's peer: the one that he offers and publishes on, and the one that we offer and he receives on.
+extension StreamDirectory {
+    enum ConnectionName: String {
+        case send
+        case receive
+    }
+
+    // MARK: Sending
+
+    /// Answers a peer's offer: from now on he publishes these streams and no others.
+    func publish(
+        _ specifications: [ClientMessage.Stream],
+        offer: Offer,
+        privacy declared: PrivacyMode?,
+        by id: String
+    ) async throws(Problem) -> JSONValue {
+        guard let peer = roomPeers[id], let room = rooms[peer.room] else { throw .notInRoom }
+        guard peer.rights.contains(.publish) else { throw .forbidden }
+        guard pendingPublishers.insert(id).inserted else {
+            throw Problem.conflicting("A publish of yours is under way: wait for its answer.")
+        }
+        defer { pendingPublishers.remove(id) }
+        let declared = declared ?? offer.declaredPrivacy
+        if let declared, declared != room.privacy { throw .privacy(room.privacy) }
+        // Fail secure: whoever publishes into an end-to-end encrypted room has to say that its frames are encrypted.
+        if room.privacy == .endToEnd, declared == nil, !specifications.isEmpty { throw .privacy(room.privacy) }
+        let wanted = try keys(of: specifications, in: peer.room, by: id)
+
+        var connection = peer.sending
+        var session = connection.flatMap { sessions[$0.session] }
+        if session?.remoteFingerprints != offer.fingerprints {
+            // Another connection of the client's in place of the one before.
+            if let connection { endSession(connection.session) }
+            connection = nil
+            session = nil
+        }
+        if session == nil, sessions.count >= limits.peers { throw .full }
+        let worker =
+            session?.worker ?? wanted.lazy.compactMap { self.streams[$0.key]?.home }.first ?? leastLoadedWorker()
+        var local = session?.local ?? makeLocalEndpoint(worker, privacy: room.privacy)
+        let isRestart = session.map { $0.remoteCredentials != offer.credentials } ?? false
+        if isRestart { local.credentials = makeCredentials() }
+        let version = (connection?.version ?? 0) + 1
+        let answer: PublisherAnswer
+        do throws(NegotiationError) {
+            answer = try offer.answerPublisher(local: local, version: version, allowsSilence: true)
+        } catch {
+            throw Problem(error)
+        }
+        let changes = try assign(answer.sources, to: wanted)
+
+        // Everything is checked: from here on it is entered.
+        for key in rooms[peer.room]?.streams ?? []
+        where streams[key]?.owner == .roomPeer(id) && !wanted.contains(where: { $0.key == key }) {
+            endStream(key)
+        }
+        var published: [PublishedTrack] = []
+        for change in changes {
+            if let existing = streams[change.key], !existing.fits(change.sources) || existing.home != worker {
+                endStream(change.key)
+            }
+            if streams[change.key] == nil { begin(newStream(change, at: worker, by: id, privacy: room.privacy)) }
+            for (track, source) in zip(streams[change.key]?.tracks ?? [], change.sources) {
+                published.append(
+                    PublishedTrack(
+                        track: track.track,
+                        parameters: source.parameters,
+                        announcedSources: source.announcedSources
+                    )
+                )
+            }
+        }
+        let isNew = session == nil
+        var entered =
+            session
+            ?? makeSession(.roomSending(id), worker: worker, address: peer.address, local: local, answer.remote)
+        entered.local = local
+        entered.remoteCredentials = answer.remote.credentials
+        entered.remoteFingerprints = answer.remote.fingerprints
+        if isNew { register(entered) } else { sessions[entered.id] = entered }
+        roomPeers[id]?.sending = RoomPeer.Connection(session: entered.id, version: version, isAdded: true)
+        for change in changes {
+            streams[change.key]?.publisher = entered.id
+            streams[change.key]?.kind = change.specification.kind
+            streams[change.key]?.muted = change.specification.muted ?? []
+        }
+        if isRestart {
+            handle(worker).send(
+                .restartICE(entered.peer, local: local.credentials, remote: answer.remote.credentials) { _ in }
+            )
+        }
+        let isDone =
+            await isNew
+            ? addPeer(
+                PeerDescription(
+                    id: entered.peer,
+                    localCredentials: local.credentials,
+                    remoteCredentials: answer.remote.credentials,
+                    dtlsRole: answer.remote.dtlsRole,
+                    remoteFingerprints: answer.remote.fingerprints,
+                    published: published
+                ),
+                to: worker
+            ) : setPublished(published, of: entered.peer, on: worker)
+        guard isDone, sessions[entered.id] != nil else {
+            forget(entered.id)
+            throw .full
+        }
+        for change in changes {
+            guard let stream = streams[change.key] else { continue }
+            streams[change.key]?.isAtHome = true
+            stream.isAtHome ? announceUpdate(of: change.key) : announceBeginning(of: change.key)
+        }
+        return ["type": "answer", "connection": "send", "sdp": .string(answer.text)]
+    }
+
+    /// A stream of a `publish` with the m-lines that it is made of.
+    private struct PublishedChange {
+        let key: StreamKey
+        let specification: ClientMessage.Stream
+        let sources: [NegotiatedSource]
+    }
+
+    private func keys(
+        of specifications: [ClientMessage.Stream],
+        in room: ResourceIdentifier,
+        by id: String
+    ) throws(Problem) -> [(key: StreamKey, specification: ClientMessage.Stream)] {
+        guard specifications.count <= limits.streamsPerRoomPeer else {
+            throw Problem.badMessage("A peer publishes at most \(limits.streamsPerRoomPeer) streams.")
+        }
+        var keys: [(key: StreamKey, specification: ClientMessage.Stream)] = []
+        for specification in specifications {
+            guard let stream = ResourceIdentifier(specification.stream) else { throw .badIdentifier }
+            let key = StreamKey(room: room, stream: stream)
+            guard !keys.contains(where: { $0.key == key }) else {
+                throw Problem.badMessage("Each stream is named once.")
+            }
+            if let other = streams[key], other.owner != .roomPeer(id) { throw .streamTaken }
+            guard !isBeingPublished(key) else { throw .streamTaken }
+            guard specification.kind?.utf8.count ?? 0 <= 32, specification.muted?.count ?? 0 <= 2 else {
+                throw Problem.badMessage("kind has at most 32 characters, and muted at most audio and video.")
+            }
+            keys.append((key, specification))
+        }
+        return keys
+    }
+
+    private func assign(
+        _ sources: [NegotiatedSource],
+        to wanted: [(key: StreamKey, specification: ClientMessage.Stream)]
+    ) throws(Problem) -> [PublishedChange] {
+        var changes: [PublishedChange] = []
+        for (key, specification) in wanted {
+            let own = sources.filter { specification.mids.contains($0.parameters.mid) }
+            guard !own.isEmpty else {
+                throw Problem.badMessage("A stream's mids have to name m-lines that the offer sends on.")
+            }
+            changes.append(PublishedChange(key: key, specification: specification, sources: own))
+        }
+        return changes
+    }
+
+    private func newStream(
+        _ change: PublishedChange,
+        at home: WorkerIndex,
+        by id: String,
+        privacy: PrivacyMode
+    ) -> PublishedStream {
+        PublishedStream(
+            key: change.key,
+            privacy: privacy,
+            home: home,
+            tracks: change.sources.map { source in
+                ForwardableTrack(
+                    track: TrackID(rawValue: nextIdentifier()),
+                    home: home,
+                    codec: source.parameters.codec,
+                    formatParameters: source.parameters.formatParameters
+                )
+            },
+            label: RandomText.make(length: 16),
+            owner: .roomPeer(id)
+        )
+    }
+
+    private func setPublished(_ published: [PublishedTrack], of peer: PeerID, on worker: WorkerIndex) async -> Bool {
+        await withCheckedContinuation { continuation in
+            handle(worker).send(.setPublished(peer, published) { continuation.resume(returning: $0) })
+        }
+    }
+
+    /// A publisher ends one of his streams.
+    func unpublish(_ key: StreamKey, by id: String) throws(Problem) {
+        guard streams[key]?.owner == .roomPeer(id) else { throw .noSuchStream }
+        endStream(key)
+    }
+
+    /// What is muted in a stream, as its publisher tells it to all.
+    func setMuted(_ muted: [String], of key: StreamKey, by id: String) throws(Problem) {
+        guard streams[key]?.owner == .roomPeer(id) else { throw .noSuchStream }
+        guard muted.allSatisfy({ MediaKind(rawValue: $0) != nil }), muted.count <= 2 else {
+            throw Problem.badMessage("muted holds audio, video or both.")
+        }
+        streams[key]?.muted = muted
+        announceUpdate(of: key)
+    }
+
+    // MARK: Receiving
+
+    /// Gives a peer the m-lines of a stream; `offerIfNeeded` offers them.
+    func subscribe(_ id: String, to key: StreamKey) {
+        guard var peer = roomPeers[id], let stream = streams[key], peer.subscribed[key] == nil else { return }
+        var random = SecureRandom()
+        var tracks: [TrackID] = []
+        for track in stream.tracks {
+            do throws(NegotiationError) {
+                _ = try peer.outgoing.add(track, label: stream.label, cname: stream.label) {
+                    // A collision among the few of a session is as good as impossible, and 0 is nobody's.
+                    UInt32(truncatingIfNeeded: random.next()) | 1
+                }
+                tracks.append(track.track)
+            } catch {
+                peer.socket?.send(Problem(error).json(replyingTo: nil, stream: key))
+            }
+        }
+        peer.subscribed[key] = tracks
+        roomPeers[id] = peer
+    }
+
+    func unsubscribe(_ id: String, from key: StreamKey) {
+        guard var peer = roomPeers[id], let tracks = peer.subscribed.removeValue(forKey: key) else { return }
+        peer.paused.remove(key)
+        let ending = tracks.compactMap { peer.outgoing.remove($0) }
+        roomPeers[id] = peer
+        guard !ending.isEmpty, let receiving = peer.receiving, receiving.isAdded,
+            let session = sessions[receiving.session]
+        else { return }
+        handle(session.worker).send(.changeSubscriptions(session.peer, ending: ending, beginning: []) { _ in })
+    }
+
+    /// Subscribes by name, or changes what comes by itself.
+    func subscribe(_ id: String, to names: [StreamKey], policy: RoomPeer.Policy?) throws(Problem) {
+        guard let peer = roomPeers[id] else { throw .notInRoom }
+        for key in names where !isLive(key) { throw .noSuchStream }
+        if let policy { roomPeers[id]?.policy = policy }
+        let wanted = policy == .all ? (rooms[peer.room]?.streams ?? []).filter { isLive($0) } : names
+        for key in wanted where streams[key]?.owner != .roomPeer(id) { subscribe(id, to: key) }
+        offerIfNeeded(id)
+    }
+
+    /// Holds a stream back, or lets it go on.
+    func pause(_ id: String, _ key: StreamKey, isPaused: Bool) throws(Problem) {
+        guard var peer = roomPeers[id], peer.subscribed[key] != nil else { throw .noSuchStream }
+        if isPaused { peer.paused.insert(key) } else { peer.paused.remove(key) }
+        roomPeers[id] = peer
+        sendPauses(of: key, to: peer)
+    }
+
+    private func sendPauses(of key: StreamKey, to peer: RoomPeer) {
+        guard let receiving = peer.receiving, let session = sessions[receiving.session] else { return }
+        for track in peer.subscribed[key] ?? [] {
+            guard let ssrc = peer.outgoing.ssrc(of: track) else { continue }
+            handle(session.worker).send(
+                .pauseSubscription(session.peer, ssrc: ssrc, isPaused: peer.paused.contains(key))
+            )
+        }
+    }
+
+    /// Offers what has changed, unless an offer waits for its answer: then what has changed waits for that.
+    func offerIfNeeded(_ id: String, restarts: Bool = false) {
+        guard var peer = roomPeers[id], let socket = peer.socket, let room = rooms[peer.room] else { return }
+        if peer.receiving == nil {
+            guard peer.outgoing.lineCount > 0 else { return }
+            let worker = leastLoadedWorker()
+            let local = makeLocalEndpoint(worker, privacy: room.privacy)
+            let session = makeSession(.roomReceiving(id), worker: worker, address: peer.address, local: local, nil)
+            register(session)
+            peer.receiving = RoomPeer.Connection(session: session.id)
+        }
+        guard let receiving = peer.receiving, let session = sessions[receiving.session] else { return }
+        let offer = peer.outgoing.nextOffer(local: session.local, restarts: restarts)
+        roomPeers[id] = peer
+        guard let offer else { return }
+        let subscribed = peer.subscribed.map { key, tracks -> JSONValue in
+            [
+                "stream": .string(key.stream.text),
+                "mids": .array(tracks.compactMap { peer.outgoing.mid(of: $0).map { .string($0) } }),
+            ]
+        }
+        socket.send([
+            "type": "offer", "connection": "receive", "sdp": .string(offer), "streams": .array(subscribed),
+        ])
+    }
+
+    /// Takes a peer's answer to our offer in.
+    func accept(answer text: [UInt8], from id: String) async throws(Problem) {
+        guard var peer = roomPeers[id] else { throw .notInRoom }
+        guard let receiving = peer.receiving, var session = sessions[receiving.session] else {
+            throw Problem.conflicting("No offer waits for an answer.")
+        }
+        let accepted: OutgoingMedia.Accepted
+        do throws(NegotiationError) {
+            accepted = try peer.outgoing.accept(answer: text, limits: limits.ofRooms)
+        } catch {
+            throw Problem(error)
+        }
+        session.remoteCredentials = accepted.remote.credentials
+        sessions[session.id] = session
+        let isNew = !receiving.isAdded
+        peer.receiving?.isAdded = true
+        roomPeers[id] = peer
+        if isNew {
+            let isAdded = await addPeer(
+                PeerDescription(
+                    id: session.peer,
+                    localCredentials: session.local.credentials,
+                    remoteCredentials: accepted.remote.credentials,
+                    dtlsRole: accepted.remote.dtlsRole,
+                    remoteFingerprints: accepted.remote.fingerprints,
+                    subscribed: accepted.beginning
+                ),
+                to: session.worker
+            )
+            guard isAdded else {
+                forget(session.id)
+                throw .full
+            }
+        } else if !accepted.beginning.isEmpty {
+            handle(session.worker).send(
+                .changeSubscriptions(session.peer, ending: [], beginning: accepted.beginning) { _ in }
+            )
+        }
+        guard let now = roomPeers[id] else { return }
+        for key in now.paused { sendPauses(of: key, to: now) }
+        offerIfNeeded(id)
+    }
+
+    /// An ICE restart of the connection that we offer: new credentials, and an offer that has them.
+    func restartReceiving(_ id: String) throws(Problem) {
+        guard var peer = roomPeers[id], let receiving = peer.receiving, receiving.isAdded,
+            var session = sessions[receiving.session]
+        else { throw .noSuchSession }
+        if peer.outgoing.awaitsAnswer { peer.outgoing.abandonOffer() }
+        session.local.credentials = makeCredentials()
+        sessions[session.id] = session
+        roomPeers[id] = peer
+        handle(session.worker).send(
+            .restartICE(
+                session.peer,
+                local: session.local.credentials,
+                remote: session.remoteCredentials ?? session.local.credentials
+            ) { _ in }
+        )
+        offerIfNeeded(id, restarts: true)
+    }
+
+    // MARK: Ends
+
+    /// A connection's peer is gone from its worker, or going.
+    func connectionIsGone(_ name: ConnectionName, session: String, of id: String) {
+        guard var peer = roomPeers[id] else { return }
+        switch name {
+        case .send:
+            guard peer.sending?.session == session else { return }
+            peer.sending = nil
+        case .receive:
+            guard peer.receiving?.session == session else { return }
+            peer.receiving = nil
+            // The client makes its connection anew, with m-lines from the first.
+            peer.outgoing = OutgoingMedia(maximumLines: limits.roomMediaSections)
+            peer.subscribed = [:]
+        }
+        roomPeers[id] = peer
+        peer.socket?.send(["type": "connection-lost", "connection": .string(name.rawValue)])
+    }
+
+    /// The client has made its receiving connection anew, and wants to be offered everything again.
+    func renewReceiving(_ id: String) throws(Problem) {
+        guard let peer = roomPeers[id] else { throw .notInRoom }
+        let wanted = Array(peer.subscribed.keys)
+        if let receiving = peer.receiving {
+            endSession(receiving.session)
+        } else {
+            roomPeers[id]?.outgoing = OutgoingMedia(maximumLines: limits.roomMediaSections)
+            roomPeers[id]?.subscribed = [:]
+        }
+        let keys = peer.policy == .all ? (rooms[peer.room]?.streams ?? []).filter { isLive($0) } : wanted
+        for key in keys where streams[key]?.owner != .roomPeer(id) { subscribe(id, to: key) }
+        offerIfNeeded(id)
+    }
+}

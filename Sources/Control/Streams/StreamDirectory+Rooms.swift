@@ -1,0 +1,308 @@
+import Commands
+import Foundation
+import Negotiation
+import Wire
+import Worker
+
+/// What a client asks for in `join`, with what its token allows.
+struct JoinRequest: Sendable {
+    var room: ResourceIdentifier
+    var name: String
+    var rights: RoomRights
+    var privacy: PrivacyMode?
+    var policy: RoomPeer.Policy
+    var resumption: String?
+    var address: String
+}
+
+/// Rooms: who is in them, and what they are told of each other.
+extension StreamDirectory {
+    /// Lets somebody into a room, or back onto the place that he resumes.
+    ///
+    /// - Returns: His id, and what `joined` says.
+    func join(_ request: JoinRequest, socket: ControlSocket) throws(Problem) -> (peer: String, joined: JSONValue) {
+        if let resumption = request.resumption, let id = roomPeersByResumption[resumption],
+            roomPeers[id]?.room == request.room
+        {
+            resume(id, on: socket)
+            return (id, joined(id, isResumed: true))
+        }
+        if isDraining { throw .draining }
+        let existing = rooms[request.room]
+        if existing?.isLocked == true, !request.rights.contains(.host) { throw .roomLocked }
+        if let existing, existing.peers.count >= limits.peersPerRoom { throw .full }
+        if roomPeers.count >= limits.peers { throw .full }
+        let privacy = existing?.privacy ?? request.privacy ?? defaultPrivacy
+        if let wanted = request.privacy, wanted != privacy { throw .privacy(privacy) }
+        // In a room that he makes, everybody who may publish is the host.
+        var rights = request.rights
+        if existing == nil, rights.contains(.publish) { rights.insert(.host) }
+
+        let peer = RoomPeer(
+            id: RandomText.make(length: 12),
+            room: request.room,
+            name: request.name,
+            rights: rights,
+            address: request.address,
+            resumption: RandomText.make(length: 32),
+            policy: request.policy,
+            socket: socket,
+            outgoing: OutgoingMedia(maximumLines: limits.roomMediaSections)
+        )
+        roomPeers[peer.id] = peer
+        roomPeersByResumption[peer.resumption] = peer.id
+        var room = existing ?? Room(privacy: privacy)
+        room.peers.append(peer.id)
+        if peer.isAnnounced { room.arrivals.append(peer.id) } else { room.viewerCount += 1 }
+        rooms[request.room] = room
+        announcePresence(in: request.room)
+        let joined = joined(peer.id, isResumed: false)
+        return (peer.id, joined)
+    }
+
+    /// The room that somebody is in.
+    func room(of id: String) -> ResourceIdentifier? { roomPeers[id]?.room }
+
+    /// What follows `joined`: the offer of what his policy wants.
+    func begin(_ id: String) {
+        guard let peer = roomPeers[id] else { return }
+        if peer.policy == .all {
+            for key in rooms[peer.room]?.streams ?? [] where isLive(key) { subscribe(id, to: key) }
+        }
+        offerIfNeeded(id)
+    }
+
+    /// His socket is gone: he has a while to come back on another, and his media goes on meanwhile.
+    func disconnected(_ id: String, from socket: ControlSocket) {
+        guard var peer = roomPeers[id], peer.socket === socket else { return }
+        peer.socket = nil
+        peer.departures += 1
+        roomPeers[id] = peer
+        Task {
+            try? await Task.sleep(for: limits.roomResume)
+            if let later = roomPeers[id], later.socket == nil, later.departures == peer.departures { leave(id) }
+        }
+    }
+
+    /// Somebody leaves his room, with all that he publishes.
+    func leave(_ id: String) {
+        guard let peer = roomPeers.removeValue(forKey: id) else { return }
+        roomPeersByResumption[peer.resumption] = nil
+        for key in rooms[peer.room]?.streams ?? [] where streams[key]?.owner == .roomPeer(id) { endStream(key) }
+        for connection in [peer.sending, peer.receiving] {
+            if let connection { endSession(connection.session) }
+        }
+        peer.socket?.finish()
+        guard var room = rooms[peer.room] else { return }
+        room.peers.removeAll { $0 == id }
+        if !peer.isAnnounced {
+            room.viewerCount -= 1
+        } else if let place = room.arrivals.firstIndex(of: id) {
+            room.arrivals.remove(at: place)
+        } else {
+            room.departures.append(id)
+        }
+        rooms[peer.room] = room
+        announcePresence(in: peer.room)
+        forgetRoomIfEmpty(peer.room)
+    }
+
+    func forgetRoomIfEmpty(_ id: ResourceIdentifier) {
+        if rooms[id]?.isEmpty == true { rooms[id] = nil }
+    }
+
+    private func resume(_ id: String, on socket: ControlSocket) {
+        guard var peer = roomPeers[id] else { return }
+        peer.socket?.end("The session went on on another socket.")
+        peer.socket = socket
+        peer.departures += 1
+        // Whether the client ever saw the offer that waits is not known.
+        if peer.outgoing.awaitsAnswer { peer.outgoing.abandonOffer() }
+        roomPeers[id] = peer
+    }
+
+    // MARK: Messages between peers
+
+    /// Passes on what a client says to one other or to all.
+    func relay(_ data: JSONValue, from id: String, to recipient: String?) throws(Problem) {
+        guard let peer = roomPeers[id] else { throw .notInRoom }
+        let message: JSONValue = ["type": "message", "from": .string(id), "data": data]
+        guard let recipient else { return broadcast(message, in: peer.room, except: id) }
+        guard let other = roomPeers[recipient], other.room == peer.room else { throw .noSuchPeer }
+        other.socket?.send(message)
+    }
+
+    /// What a host does to the room or to somebody in it.
+    func act(_ action: String, on subject: String?, by id: String) throws(Problem) {
+        guard let peer = roomPeers[id] else { throw .notInRoom }
+        guard peer.rights.contains(.host) else { throw .forbidden }
+        switch action {
+        case "lock", "unlock":
+            rooms[peer.room]?.isLocked = action == "lock"
+            broadcast(["type": "room-updated", "locked": .bool(action == "lock")], in: peer.room)
+        case "end":
+            for other in rooms[peer.room]?.peers ?? [] { dismiss(other, reason: "The host ended the room.") }
+        case "remove", "mute":
+            guard let subject, let other = roomPeers[subject], other.room == peer.room else { throw .noSuchPeer }
+            if action == "remove" {
+                dismiss(subject, reason: "The host removed you.")
+            } else {
+                other.socket?.send(["type": "mute", "by": .string(id)])
+            }
+        default: throw Problem.badMessage("action has to be lock, unlock, end, remove or mute.")
+        }
+    }
+
+    private func dismiss(_ id: String, reason: String) {
+        roomPeers[id]?.socket?.send(["type": "left", "reason": .string(reason)])
+        roomPeers[id]?.socket?.end(reason)
+        leave(id)
+    }
+
+    // MARK: What others are told
+
+    func broadcast(_ message: JSONValue, in id: ResourceIdentifier, except excluded: String? = nil) {
+        guard let room = rooms[id], !room.peers.isEmpty else { return }
+        let text = ControlSocket.text(of: message)
+        for other in room.peers where other != excluded { roomPeers[other]?.socket?.send(.text(text)) }
+    }
+
+    /// Others are told in a moment of all who came and went until then.
+    private func announcePresence(in id: ResourceIdentifier) {
+        guard rooms[id] != nil, rooms[id]?.isPresenceDue == false else { return }
+        rooms[id]?.isPresenceDue = true
+        Task {
+            try? await Task.sleep(for: limits.presenceInterval)
+            tellPresence(in: id)
+        }
+    }
+
+    private func tellPresence(in id: ResourceIdentifier) {
+        guard var room = rooms[id] else { return }
+        let arrivals = room.arrivals.compactMap { roomPeers[$0] }
+        let departures = room.departures
+        room.arrivals = []
+        room.departures = []
+        room.isPresenceDue = false
+        rooms[id] = room
+        let viewers = JSONValue.number(Double(room.viewerCount))
+        if !departures.isEmpty {
+            broadcast(
+                ["type": "peer-left", "peers": .array(departures.map { .string($0) }), "viewers": viewers],
+                in: id
+            )
+        }
+        // Also when only those who watch have come or gone.
+        if !arrivals.isEmpty || departures.isEmpty {
+            broadcast(
+                ["type": "peer-joined", "peers": .array(arrivals.map(description)), "viewers": viewers],
+                in: id
+            )
+        }
+    }
+
+    /// A stream can be watched from now on.
+    func announceBeginning(of key: StreamKey) {
+        guard let stream = streams[key], let room = rooms[key.room] else { return }
+        broadcast(["type": "stream-added", "stream": description(of: stream)], in: key.room)
+        for id in room.peers where roomPeers[id]?.policy == .all && stream.owner != .roomPeer(id) {
+            subscribe(id, to: key)
+            offerIfNeeded(id)
+        }
+    }
+
+    func announceUpdate(of key: StreamKey) {
+        guard let stream = streams[key], stream.isAtHome else { return }
+        broadcast(["type": "stream-updated", "stream": description(of: stream)], in: key.room)
+    }
+
+    /// A stream that is being forgotten.
+    func announceEnd(of stream: PublishedStream) {
+        for id in rooms[stream.key.room]?.peers ?? [] {
+            unsubscribe(id, from: stream.key)
+            offerIfNeeded(id)
+        }
+        if stream.isAtHome {
+            broadcast(
+                ["type": "stream-removed", "stream": .string(stream.key.stream.text)],
+                in: stream.key.room
+            )
+        }
+    }
+
+    // MARK: As JSON
+
+    private func joined(_ id: String, isResumed: Bool) -> JSONValue {
+        guard let peer = roomPeers[id], let room = rooms[peer.room] else { return .null }
+        let others = room.peers.compactMap { roomPeers[$0] }.filter { $0.isAnnounced && $0.id != id }
+        return [
+            "type": "joined",
+            "peer": .string(id),
+            "resume": .string(peer.resumption),
+            "resumed": .bool(isResumed),
+            "privacy": room.privacy.json,
+            "rights": .array(peer.rights.names),
+            "locked": .bool(room.isLocked),
+            "peers": .array(others.map(description)),
+            "viewers": .number(Double(room.viewerCount)),
+            "streams": .array(
+                room.streams.compactMap { streams[$0] }.filter { $0.isAtHome }.map(description)
+            ),
+        ]
+    }
+
+    private func description(of peer: RoomPeer) -> JSONValue { ["peer": .string(peer.id), "name": .string(peer.name)] }
+
+    func description(of stream: PublishedStream) -> JSONValue {
+        var object: [String: JSONValue] = [
+            "stream": .string(stream.key.stream.text),
+            "live": .bool(stream.publisher != nil),
+            "muted": .array(stream.muted.map { .string($0) }),
+            "tracks": .array(
+                stream.tracks.map { ["kind": .string($0.codec.kind.rawValue), "codec": .string($0.codec.rawValue)] }
+            ),
+        ]
+        if let kind = stream.kind { object["kind"] = .string(kind) }
+        if case .roomPeer(let peer) = stream.owner { object["peer"] = .string(peer) }
+        return .object(object)
+    }
+
+    // MARK: Speakers
+
+    /// Tells each room who speaks, the loudest first, when that has changed.
+    func updateSpeakers() async {
+        guard rooms.values.contains(where: { !$0.peers.isEmpty && !$0.streams.isEmpty }) else { return }
+        var levels: [TrackID: UInt8] = [:]
+        for worker in workers {
+            let heard = await withCheckedContinuation { continuation in
+                worker.send(.takeAudioLevels { continuation.resume(returning: $0) })
+            }
+            for level in heard { levels[level.track] = level.level }
+        }
+        for (id, room) in rooms where !room.peers.isEmpty {
+            let speaking = room.streams.compactMap { key -> (key: StreamKey, level: UInt8)? in
+                let loudest = streams[key]?.tracks.compactMap { levels[$0.track] }.min()
+                return loudest.map { (key, $0) }
+            }.sorted { $0.level < $1.level }.prefix(limits.speakers)
+            let keys = speaking.map(\.key)
+            guard keys != room.speakers else { continue }
+            rooms[id]?.speakers = keys
+            let list = speaking.map { entry -> JSONValue in
+                ["stream": .string(entry.key.stream.text), "level": .number(-Double(entry.level))]
+            }
+            broadcast(["type": "speakers", "streams": .array(list)], in: id)
+        }
+    }
+}
+
+extension PrivacyMode {
+    /// As `joined` and the statistics have it.
+    var json: JSONValue {
+        [
+            "mode": .string(rawValue),
+            "endToEndEncrypted": .bool(self == .endToEnd),
+            "serverCanAccessMedia": .bool(self == .transport),
+            "notice": .string(notice),
+        ]
+    }
+}

@@ -1,0 +1,556 @@
+// The browser SDK: rooms on a Sluice server. One ES module, no dependencies. Docs/Protocol.md describes what goes over the wire.
+
+const FIRST_RETRY_MS = 250;
+const LONGEST_RETRY_MS = 4000;
+const PING_MS = 5000;
+// A connection that is interrupted for longer gets an ICE restart.
+const DISCONNECTED_MS = 1000;
+const REPLY_MS = 15000;
+
+/** What the server refused, with its stable `code` (Docs/Protocol.md). */
+export class SluiceError extends Error {
+  /** @param {{code: string, message: string}} problem */
+  constructor(problem) {
+    super(problem.message);
+    this.code = problem.code;
+    this.problem = problem;
+  }
+
+  /** Whether trying again later can help. */
+  get isTemporary() {
+    return ["unavailable", "rate-limited", "timeout", "closed"].includes(this.code);
+  }
+}
+
+/**
+ * A stream of somebody in the room.
+ * @typedef {object} RemoteStream
+ * @property {string} id
+ * @property {string=} peer Who publishes it; none when it came by WHIP.
+ * @property {string=} kind What it shows, such as `camera` or `screen`.
+ * @property {boolean} live Whether its publisher is connected.
+ * @property {string[]} muted Kinds of media that its publisher has muted.
+ * @property {MediaStream} media What is received of it; its tracks come and go.
+ */
+
+/**
+ * Joins a room.
+ *
+ * @param {object} options
+ * @param {string} options.room The room's id: a secret, 1 to 128 of `[A-Za-z0-9_-]`.
+ * @param {string=} options.url The server, such as `https://example.org`; by default the page's own.
+ * @param {string=} options.name What others are told.
+ * @param {string=} options.token Where the server wants one.
+ * @param {"publish"|"view"=} options.role Viewers are counted, not announced.
+ * @param {"all"|"none"=} options.policy Whether every stream is received, or what `subscribe` asks for.
+ * @param {"transport"|"e2ee"=} options.privacy Refuses a room of another mode.
+ * @returns {Promise<Room>} Once the server has let us in.
+ * @throws {SluiceError}
+ */
+export async function join(options) {
+  const room = new Room(options);
+  await room.open();
+  return room;
+}
+
+/**
+ * A room that we are in. It reconnects by itself.
+ *
+ * Events (CustomEvent, with `detail`): `state` ({state, error}), `peers`, `stream-added` (RemoteStream), `stream-updated`,
+ * `stream-removed`, `speakers` ([{stream, level}]), `message` ({from, data}), `muted-by-host`, `room-updated`, `left` ({reason}).
+ *
+ * States: connecting, joined, reconnecting, left.
+ */
+export class Room extends EventTarget {
+  /** @type {string} */ state = "connecting";
+  /** Our own id. */ peer = null;
+  /** @type {Map<string, {peer: string, name: string}>} Others who may publish. */ peers = new Map();
+  /** Those who only watch. */ viewerCount = 0;
+  /** @type {Map<string, RemoteStream>} */ streams = new Map();
+  /** @type {LocalStream[]} What we publish. */ published = [];
+  /** @type {{mode: string, endToEndEncrypted: boolean, serverCanAccessMedia: boolean, notice: string}} */ privacy = null;
+  /** @type {string[]} view, publish, host. */ rights = [];
+
+  #options;
+  #url;
+  #socket = null;
+  #resume = null;
+  #attempt = 0;
+  #timer = null;
+  #pinger = null;
+  #heardAt = 0;
+  #nextID = 1;
+  #waiting = new Map();
+  #iceServers = [];
+  #sender = null;
+  #receiver = null;
+  #publishing = Promise.resolve();
+  #offers = Promise.resolve();
+
+  constructor(options) {
+    super();
+    this.#options = options;
+    const url = new URL("/v1/ws", options.url ?? location.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    this.#url = url.href;
+    globalThis.addEventListener?.("online", () => this.#socket?.close());
+    globalThis.addEventListener?.("pagehide", () => this.leave());
+  }
+
+  /** The connections, for statistics: `send` and `receive`, each an RTCPeerConnection or null. */
+  get connections() {
+    return { send: this.#sender?.connection ?? null, receive: this.#receiver };
+  }
+
+  async open() {
+    try {
+      await this.#connect();
+    } catch (error) {
+      this.#end();
+      throw error;
+    }
+  }
+
+  // Publishing
+
+  /**
+   * Publishes the tracks of a MediaStream.
+   *
+   * @param {MediaStream} media At most one track of each kind.
+   * @param {{kind?: string, id?: string, maximumBitrate?: number}=} options `kind` is told to others (`camera`, `screen`).
+   * @returns {Promise<LocalStream>}
+   */
+  async publish(media, options = {}) {
+    const stream = new LocalStream(this, media, options);
+    this.published.push(stream);
+    try {
+      await this.#negotiateSending();
+    } catch (error) {
+      this.published = this.published.filter((other) => other !== stream);
+      throw error;
+    }
+    return stream;
+  }
+
+  /** @param {LocalStream} stream */
+  async unpublish(stream) {
+    if (!this.published.includes(stream)) return;
+    this.published = this.published.filter((other) => other !== stream);
+    await this.#negotiateSending();
+  }
+
+  // Receiving
+
+  /** @param {string} stream */
+  subscribe(stream) {
+    return this.request({ type: "subscribe", stream });
+  }
+
+  /** @param {string} stream */
+  unsubscribe(stream) {
+    return this.request({ type: "unsubscribe", stream });
+  }
+
+  /** Holds a stream back, or lets it go on. */
+  pause(stream, paused) {
+    return this.request({ type: "update", stream, paused });
+  }
+
+  // Others
+
+  /** Says something to one other, or to all. `data` is any JSON of at most 16 KB. */
+  send(data, to) {
+    return this.request({ type: "message", data, ...(to ? { to } : {}) });
+  }
+
+  /** As a host: lock, unlock or end the room; mute or remove a peer. */
+  act(action, peer) {
+    return this.request({ type: "update", action, ...(peer ? { peer } : {}) });
+  }
+
+  leave() {
+    if (this.state === "left") return;
+    this.#post({ type: "leave" });
+    this.#end();
+  }
+
+  /** @param {LocalStream} stream */
+  async tellMuted(stream) {
+    if (this.state === "joined" && this.#sender) {
+      await this.request({ type: "update", stream: stream.id, muted: stream.muted });
+    }
+  }
+
+  // The socket
+
+  async #connect() {
+    const socket = new WebSocket(this.#url, "sluice.v1");
+    this.#socket = socket;
+    await new Promise((resolve, reject) => {
+      socket.onopen = resolve;
+      socket.onerror = () => reject(new SluiceError({ code: "closed", message: "The server can't be reached." }));
+    });
+    socket.onerror = null;
+    socket.onmessage = (event) => this.#receive(socket, JSON.parse(event.data));
+    socket.onclose = () => this.#closed(socket);
+    this.#heardAt = Date.now();
+    clearInterval(this.#pinger);
+    this.#pinger = setInterval(() => {
+      if (Date.now() - this.#heardAt > 2 * PING_MS) socket.close();
+      else this.#post({ type: "ping" });
+    }, PING_MS);
+    const { room, name, token, role, policy, privacy } = this.#options;
+    const joined = await this.request({ type: "join", room, name, token, role, policy, privacy, resume: this.#resume ?? undefined });
+    await this.#joined(joined);
+  }
+
+  async #joined(joined) {
+    this.peer = joined.peer;
+    this.#resume = joined.resume;
+    this.#attempt = 0;
+    this.#iceServers = joined.iceServers;
+    this.privacy = joined.privacy;
+    this.rights = joined.rights;
+    this.peers = new Map(joined.peers.map((peer) => [peer.peer, peer]));
+    this.viewerCount = joined.viewers;
+    if (!joined.resumed) {
+      // Another stay than before: connections of the old one lead nowhere.
+      this.#dropSender();
+      this.#dropReceiver();
+    }
+    const known = new Set(joined.streams.map((stream) => stream.stream));
+    for (const id of [...this.streams.keys()]) if (!known.has(id)) this.#removeStream(id);
+    for (const stream of joined.streams) this.#updateStream(stream);
+    this.#setState("joined");
+    this.#emit("peers");
+    if (!joined.resumed && this.published.length > 0) await this.#negotiateSending();
+  }
+
+  #closed(socket) {
+    if (socket !== this.#socket || this.state === "left") return;
+    this.#socket = null;
+    clearInterval(this.#pinger);
+    for (const { reject } of this.#waiting.values()) reject(new SluiceError({ code: "closed", message: "The connection is gone." }));
+    this.#waiting.clear();
+    if (this.state === "connecting") return;
+    this.#setState("reconnecting");
+    const wait = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** this.#attempt++) * (0.75 + Math.random() / 2);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#reconnect(), wait);
+  }
+
+  async #reconnect() {
+    try {
+      await this.#connect();
+    } catch (error) {
+      if (error instanceof SluiceError && !error.isTemporary) {
+        this.#end(error);
+      } else if (this.#socket?.readyState === WebSocket.OPEN) {
+        this.#socket.close();
+      } else {
+        this.#closed(this.#socket);
+      }
+    }
+  }
+
+  /** Sends a message and waits for its reply. */
+  request(message) {
+    const id = this.#nextID++;
+    return new Promise((resolve, reject) => {
+      if (!this.#post({ ...message, id })) {
+        reject(new SluiceError({ code: "closed", message: "The connection is gone." }));
+        return;
+      }
+      const timer = setTimeout(() => {
+        this.#waiting.delete(id);
+        reject(new SluiceError({ code: "timeout", message: "The server did not answer." }));
+      }, REPLY_MS);
+      const settle = (action) => (value) => {
+        clearTimeout(timer);
+        action(value);
+      };
+      this.#waiting.set(id, { resolve: settle(resolve), reject: settle(reject) });
+    });
+  }
+
+  #post(message) {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(JSON.stringify(message));
+    return true;
+  }
+
+  #receive(socket, message) {
+    if (socket !== this.#socket) return;
+    this.#heardAt = Date.now();
+    const waiting = this.#waiting.get(message.id);
+    if (waiting) {
+      this.#waiting.delete(message.id);
+      if (message.type === "error") waiting.reject(new SluiceError(message));
+      else waiting.resolve(message);
+      return;
+    }
+    switch (message.type) {
+      case "peer-joined":
+        for (const peer of message.peers) if (peer.peer !== this.peer) this.peers.set(peer.peer, peer);
+        this.viewerCount = message.viewers;
+        this.#emit("peers");
+        break;
+      case "peer-left":
+        for (const peer of message.peers) this.peers.delete(peer);
+        this.viewerCount = message.viewers;
+        this.#emit("peers");
+        break;
+      case "stream-added":
+      case "stream-updated":
+        this.#updateStream(message.stream);
+        break;
+      case "stream-removed":
+        this.#removeStream(message.stream);
+        break;
+      case "offer":
+        this.#offers = this.#offers.then(() => this.#answer(message)).catch((error) => this.#emit("error", error));
+        break;
+      case "connection-lost":
+        if (message.connection === "send") {
+          this.#dropSender();
+          if (this.published.length > 0) this.#negotiateSending().catch(() => {});
+        } else {
+          this.#renewReceiver();
+        }
+        break;
+      case "speakers":
+        this.#emit("speakers", message.streams);
+        break;
+      case "message":
+        this.#emit("message", { from: message.from, data: message.data });
+        break;
+      case "mute":
+        this.#emit("muted-by-host", { by: message.by });
+        break;
+      case "room-updated":
+        this.#emit("room-updated", message);
+        break;
+      case "left":
+        this.#end(null, message.reason);
+        break;
+      case "error":
+        this.#emit("error", new SluiceError(message));
+        break;
+    }
+  }
+
+  // Streams
+
+  #updateStream(description) {
+    const own = this.published.some((stream) => stream.id === description.stream);
+    if (own) return;
+    const known = this.streams.get(description.stream);
+    const stream = known ?? { id: description.stream, media: new MediaStream() };
+    Object.assign(stream, {
+      peer: description.peer,
+      kind: description.kind,
+      live: description.live,
+      muted: description.muted,
+      tracks: description.tracks,
+    });
+    this.streams.set(stream.id, stream);
+    this.#emit(known ? "stream-updated" : "stream-added", stream);
+  }
+
+  #removeStream(id) {
+    const stream = this.streams.get(id);
+    if (!stream) return;
+    this.streams.delete(id);
+    for (const track of stream.media.getTracks()) stream.media.removeTrack(track);
+    this.#emit("stream-removed", stream);
+  }
+
+  // The connection that we receive on
+
+  async #answer(offer) {
+    if (!this.#receiver) {
+      const connection = new RTCPeerConnection({ iceServers: this.#iceServers, bundlePolicy: "max-bundle" });
+      this.#receiver = connection;
+      this.#watch(connection, () => this.#post({ type: "restart" }));
+    }
+    const connection = this.#receiver;
+    await connection.setRemoteDescription({ type: "offer", sdp: offer.sdp });
+    await connection.setLocalDescription();
+    if (connection !== this.#receiver) return;
+    this.#post({ type: "answer", sdp: connection.localDescription.sdp });
+    const tracks = new Map(connection.getTransceivers().map((transceiver) => [transceiver.mid, transceiver.receiver.track]));
+    for (const entry of offer.streams) {
+      const stream = this.streams.get(entry.stream);
+      if (!stream) continue;
+      const wanted = entry.mids.map((mid) => tracks.get(mid)).filter(Boolean);
+      for (const track of stream.media.getTracks()) if (!wanted.includes(track)) stream.media.removeTrack(track);
+      for (const track of wanted) if (!stream.media.getTracks().includes(track)) stream.media.addTrack(track);
+      this.#emit("stream-updated", stream);
+    }
+  }
+
+  #renewReceiver() {
+    this.#dropReceiver();
+    this.#post({ type: "restart", action: "renew" });
+  }
+
+  #dropReceiver() {
+    this.#receiver?.close();
+    this.#receiver = null;
+  }
+
+  // The connection that we send on
+
+  #negotiateSending(restart = false) {
+    const work = this.#publishing.then(() => this.#offerSending(restart));
+    this.#publishing = work.catch(() => {});
+    return work;
+  }
+
+  async #offerSending(restart) {
+    if (this.state !== "joined") return;
+    if (this.privacy.mode === "e2ee") {
+      // Nothing leaves in the clear where others were promised that it doesn't.
+      throw new SluiceError({ code: "privacy", message: "This room is end-to-end encrypted, which this SDK can't do yet: nothing was sent." });
+    }
+    if (!this.#sender) {
+      if (this.published.length === 0) return;
+      const connection = new RTCPeerConnection({ iceServers: this.#iceServers, bundlePolicy: "max-bundle" });
+      this.#sender = { connection, transceivers: new Map() };
+      this.#watch(connection, () => this.#negotiateSending(true).catch(() => {}));
+    }
+    const { connection, transceivers } = this.#sender;
+    // M-lines of streams that are gone are free for the next ones.
+    for (const [transceiver, owner] of transceivers) {
+      if (owner && !this.published.includes(owner.stream)) {
+        await transceiver.sender.replaceTrack(null);
+        transceiver.direction = "inactive";
+        transceivers.set(transceiver, null);
+      }
+    }
+    for (const stream of this.published) {
+      for (const track of stream.media.getTracks()) {
+        const mine = [...transceivers].find(([, owner]) => owner?.stream === stream && owner.kind === track.kind);
+        if (mine) continue;
+        let free = [...transceivers].find(([transceiver, owner]) => !owner && transceiver.receiver.track.kind === track.kind)?.[0];
+        if (free) {
+          free.direction = "sendonly";
+          await free.sender.replaceTrack(track);
+        } else {
+          free = connection.addTransceiver(track, { direction: "sendonly" });
+        }
+        transceivers.set(free, { stream, kind: track.kind });
+        stream.attach(track.kind, free.sender);
+      }
+    }
+    if (restart) connection.restartIce();
+    await connection.setLocalDescription(await connection.createOffer({ iceRestart: restart }));
+    const streams = this.published.map((stream) => ({
+      stream: stream.id,
+      kind: stream.kind,
+      muted: stream.muted,
+      mids: [...transceivers].filter(([, owner]) => owner?.stream === stream).map(([transceiver]) => transceiver.mid),
+    }));
+    try {
+      const answer = await this.request({ type: "publish", sdp: connection.localDescription.sdp, streams });
+      if (connection === this.#sender?.connection) await connection.setRemoteDescription({ type: "answer", sdp: answer.sdp });
+    } catch (error) {
+      if (connection.signalingState === "have-local-offer") {
+        await connection.setLocalDescription({ type: "rollback" }).catch(() => {});
+      }
+      throw error;
+    }
+  }
+
+  #dropSender() {
+    this.#sender?.connection.close();
+    this.#sender = null;
+  }
+
+  /** Restarts ICE when a connection is interrupted: the network may have changed. */
+  #watch(connection, restart) {
+    let timer = null;
+    connection.addEventListener("connectionstatechange", () => {
+      clearTimeout(timer);
+      if (connection.connectionState === "disconnected") timer = setTimeout(restart, DISCONNECTED_MS);
+      else if (connection.connectionState === "failed") restart();
+      this.#emit("connection", { connection, state: connection.connectionState });
+    });
+  }
+
+  // Ends
+
+  #end(error = null, reason = null) {
+    if (this.state === "left") return;
+    clearTimeout(this.#timer);
+    clearInterval(this.#pinger);
+    this.#dropSender();
+    this.#dropReceiver();
+    this.#setState("left", error);
+    this.#socket?.close();
+    this.#socket = null;
+    this.#emit("left", { reason, error });
+  }
+
+  #setState(state, error) {
+    this.state = state;
+    this.#emit("state", { state, error });
+  }
+
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+/** A stream that we publish. */
+export class LocalStream {
+  /** @type {string[]} Kinds of media that are muted. */ muted = [];
+  #room;
+  #senders = new Map();
+
+  constructor(room, media, options) {
+    this.#room = room;
+    this.media = media;
+    this.kind = options.kind ?? "camera";
+    this.id = options.id ?? randomID();
+    this.maximumBitrate = options.maximumBitrate;
+    this.muted = media.getTracks().filter((track) => !track.enabled).map((track) => track.kind);
+  }
+
+  /** The room calls it when a track has got its sender. */
+  attach(kind, sender) {
+    this.#senders.set(kind, sender);
+  }
+
+  /** Mutes or unmutes `audio` or `video`, and tells the others. */
+  async setMuted(kind, muted) {
+    for (const track of this.media.getTracks()) if (track.kind === kind) track.enabled = !muted;
+    this.muted = this.muted.filter((other) => other !== kind).concat(muted ? [kind] : []);
+    await this.#room.tellMuted(this);
+  }
+
+  /** Sends another track in place of the one of its kind: another camera, without anybody noticing. */
+  async replaceTrack(track) {
+    await this.#senders.get(track.kind)?.replaceTrack(track);
+    for (const old of this.media.getTracks()) {
+      if (old.kind === track.kind && old !== track) {
+        this.media.removeTrack(old);
+        old.stop();
+      }
+    }
+    track.enabled = !this.muted.includes(track.kind);
+    this.media.addTrack(track);
+  }
+
+  /** Ends the stream, and stops its tracks. */
+  async stop() {
+    for (const track of this.media.getTracks()) track.stop();
+    await this.#room.unpublish(this);
+  }
+}
+
+/** An id that nobody guesses: 128 bits. */
+export function randomID() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}

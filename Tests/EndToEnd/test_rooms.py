@@ -1,0 +1,389 @@
+"""Rooms: the page with real browsers, and the control WebSocket as a client author would use it."""
+
+import asyncio
+import contextlib
+import json
+import pathlib
+import signal
+
+import pytest
+import websockets
+
+from chromium import PATIENCE, chromium, until
+from sluice import OPERATOR_TOKEN, Server
+
+OUTPUT = pathlib.Path(__file__).parent / "output"
+WINDOW = {"width": 640, "height": 480}
+
+# How many frames each remote tile's video has decoded, by stream.
+FRAMES = """() => Object.fromEntries([...document.querySelectorAll(".tile[data-own=false]")].map((tile) =>
+    [tile.dataset.stream, tile.querySelector("video").getVideoPlaybackQuality().totalVideoFrames]))"""
+# Audio energy received in all, and m-lines of both connections.
+FIGURES = """async () => {
+    const { send, receive } = sluiceRoom().connections;
+    const stats = receive ? [...(await receive.getStats()).values()] : [];
+    const audio = stats.filter((item) => item.type === "inbound-rtp" && item.kind === "audio");
+    return {
+        energy: audio.map((item) => item.totalAudioEnergy),
+        sendLines: send?.getTransceivers().length ?? 0,
+        receiveLines: receive?.getTransceivers().length ?? 0,
+    };
+}"""
+
+
+async def enter(browser, server, room, name, role="publish"):
+    page = await browser.new_page(viewport=WINDOW)
+    page.on("pageerror", lambda error: print(f"{name}: {error}"))
+    await page.goto(f"{server.url}/room#{room}")
+    await page.fill("#name", name)
+    if role == "publish":
+        await page.wait_for_selector("#placeholder[hidden]", state="attached")
+        await page.click("#join")
+    else:
+        await page.click("#watch-only")
+    await page.wait_for_selector("#inside:not([hidden])")
+    return page
+
+
+async def sees(page, count, seconds=10):
+    """Waits until this many others' pictures move."""
+    before = {}
+
+    async def moving():
+        nonlocal before
+        frames = await page.evaluate(FRAMES)
+        moved = [stream for stream, number in frames.items() if number > before.get(stream, number)]
+        if len(frames) == count and len(moved) == count:
+            return True
+        before = {stream: min(number, before.get(stream, number)) for stream, number in frames.items()}
+        return False
+
+    await until(moving, seconds * PATIENCE, f"{count} pictures move; frames: {await page.evaluate(FRAMES)}")
+
+
+@pytest.mark.asyncio
+async def test_everybody_sees_and_hears_everybody(server):
+    async with chromium() as browser:
+        pages = [await enter(browser, server, "meeting", f"Guest {number}") for number in range(4)]
+        for page in pages:
+            await sees(page, 3)
+        for page in pages:
+            async def heard():
+                return sum(energy > 0 for energy in (await page.evaluate(FIGURES))["energy"]) == 3
+            await until(heard, 10 * PATIENCE, "three others are heard")
+        assert await pages[0].get_attribute("#privacy", "data-mode") == "transport"
+        OUTPUT.mkdir(exist_ok=True)
+        await pages[0].screenshot(path=OUTPUT / "room.png")
+
+        # One leaves, one reloads: all is right again, and no m-line is added.
+        lines = (await pages[0].evaluate(FIGURES))["receiveLines"]
+        await pages[3].click("#leave")
+        for page in pages[:3]:
+            await sees(page, 2, 4)
+        await pages[2].close()
+        await sees(pages[0], 1, 4)
+        pages[2] = await enter(browser, server, "meeting", "Guest 2 again")
+        for page in pages[:3]:
+            await sees(page, 2)
+        assert (await pages[0].evaluate(FIGURES))["receiveLines"] == lines
+
+
+@pytest.mark.asyncio
+async def test_viewers_are_counted_and_see(server):
+    async with chromium() as browser:
+        host = await enter(browser, server, "stage", "Host")
+        viewer = await enter(browser, server, "stage", "", role="view")
+        await sees(viewer, 1)
+        async def counted():
+            return "1 watching" in await host.inner_text("#count")
+        await until(counted, 3 * PATIENCE, "the host is told of one viewer")
+        assert await host.evaluate("sluiceRoom().peers.size") == 0
+
+
+@pytest.mark.asyncio
+async def test_a_message_reaches_the_others(server):
+    async with chromium() as browser:
+        first = await enter(browser, server, "chat", "Ann")
+        second = await enter(browser, server, "chat", "Ben")
+        await first.click("#chat-toggle")
+        await first.fill("#chat-text", "<b>hello</b>")
+        await first.press("#chat-text", "Enter")
+        await second.wait_for_selector("#messages li")
+        assert await second.inner_text("#messages li") == "Ann: <b>hello</b>"
+
+
+@pytest.mark.asyncio
+async def test_media_goes_on_while_the_socket_is_gone(server):
+    async with chromium() as browser:
+        first = await enter(browser, server, "cut", "Ann")
+        second = await enter(browser, server, "cut", "Ben")
+        await sees(second, 1)
+        peer = await second.evaluate("sluiceRoom().peer")
+        # The network is gone for HTTP and WebSockets; media is another matter.
+        session = await second.context.new_cdp_session(second)
+        await session.send("Network.enable")
+        await session.send("Network.emulateNetworkConditions", {
+            "offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1})
+        await second.evaluate("dispatchEvent(new Event('online'))")
+        await second.wait_for_selector("#state[data-state=reconnecting]")
+        await sees(second, 1, 5)
+        await session.send("Network.emulateNetworkConditions", {
+            "offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1})
+        await second.wait_for_selector("#state[data-state=joined]", timeout=8000 * PATIENCE)
+        assert await second.evaluate("sluiceRoom().peer") == peer, "the same stay goes on"
+        await sees(first, 1)
+        await sees(second, 1)
+
+
+@pytest.mark.asyncio
+async def test_everybody_is_back_after_the_server_was(own_server):
+    async with chromium() as browser:
+        pages = [await enter(browser, own_server, "again", name) for name in ("Ann", "Ben")]
+        for page in pages:
+            await sees(page, 1)
+        own_server.stop(signal.SIGKILL)
+        own_server.start()
+        for page in pages:
+            await page.wait_for_selector("#state[data-state=joined]", timeout=10000 * PATIENCE)
+        for page in pages:
+            await sees(page, 1)
+
+
+@pytest.mark.asyncio
+async def test_rooms_and_whip_and_whep_see_each_other(server):
+    async with chromium() as browser:
+        page = await enter(browser, server, "mixed", "Ann")
+        # A room's stream is watched by WHEP.
+        stream = await page.evaluate("sluiceRoom().published[0].id")
+        viewer = await browser.new_page(viewport=WINDOW)
+        await viewer.goto(f"{server.url}/watch#mixed/{stream}")
+        await viewer.wait_for_selector("#state[data-state=live]")
+        # A WHIP stream is seen in the room.
+        publisher = await browser.new_page(viewport=WINDOW)
+        await publisher.goto(f"{server.url}/publish#mixed/obs")
+        await publisher.select_option("#size", "640x360")
+        await publisher.click("#start")
+        await sees(page, 1)
+        await publisher.close()
+
+
+# The protocol itself
+
+
+class Client:
+    """A control WebSocket: sends requests and keeps what else comes."""
+
+    def __init__(self, socket):
+        self.socket = socket
+        self.number = 0
+        self.others = []
+
+    async def request(self, kind, **fields):
+        self.number += 1
+        await self.socket.send(json.dumps({"type": kind, "id": self.number, **fields}))
+        while True:
+            message = json.loads(await asyncio.wait_for(self.socket.recv(), 10))
+            if message.get("id") == self.number:
+                return message
+            self.others.append(message)
+
+    async def next(self, kind, seconds=5):
+        async with asyncio.timeout(seconds * PATIENCE):
+            while True:
+                for place, message in enumerate(self.others):
+                    if message["type"] == kind:
+                        return self.others.pop(place)
+                self.others.append(json.loads(await self.socket.recv()))
+
+
+@contextlib.asynccontextmanager
+async def client(server, subprotocols=("sluice.v1",), **options):
+    address = f"ws://127.0.0.1:{server.http_port}/v1/ws"
+    async with websockets.connect(address, subprotocols=list(subprotocols), max_size=1 << 22, **options) as socket:
+        yield Client(socket)
+
+
+@pytest.mark.asyncio
+async def test_joining_tells_who_is_there_and_how_private_it_is(server):
+    async with client(server) as ann, client(server) as ben:
+        assert (await ann.request("hello"))["protocol"] == "sluice.v1"
+        joined = await ann.request("join", room="proto", name="Ann")
+        assert joined["type"] == "joined" and joined["peers"] == [] and joined["streams"] == []
+        assert joined["privacy"] == {
+            "mode": "transport", "endToEndEncrypted": False, "serverCanAccessMedia": True,
+            "notice": joined["privacy"]["notice"]}
+        assert "can see and record" in joined["privacy"]["notice"]
+        assert joined["rights"] == ["view", "publish", "host"]
+        second = await ben.request("join", room="proto", name="Ben")
+        assert [peer["name"] for peer in second["peers"]] == ["Ann"]
+        assert second["rights"] == ["view", "publish"], "the host is who made the room"
+        arrival = await ann.next("peer-joined")
+        while "Ben" not in [peer["name"] for peer in arrival["peers"]]:
+            arrival = await ann.next("peer-joined")
+        await ben.socket.close()
+    # A socket that is gone leaves the peer there for a while.
+
+
+@pytest.mark.asyncio
+async def test_a_stay_is_resumed_on_another_socket(server):
+    async with client(server) as first:
+        joined = await first.request("join", room="resume", name="Ann")
+        async with client(server) as second:
+            again = await second.request("join", room="resume", resume=joined["resume"])
+            assert again["resumed"] and again["peer"] == joined["peer"]
+            with pytest.raises(websockets.ConnectionClosed):
+                while True:
+                    await asyncio.wait_for(first.socket.recv(), 5)
+            other = await second.request("join", room="resume")
+            assert other["code"] == "conflict"
+
+
+@pytest.mark.asyncio
+async def test_hosts_lock_and_remove(server):
+    async with client(server) as host, client(server) as guest, client(server) as late:
+        await host.request("join", room="locked", name="Host")
+        joined = await guest.request("join", room="locked", name="Guest")
+        assert (await guest.request("update", action="lock"))["code"] == "forbidden"
+        assert (await host.request("update", action="lock"))["type"] == "ok"
+        assert (await late.request("join", room="locked"))["code"] == "forbidden"
+        assert (await host.request("update", action="remove", peer=joined["peer"]))["type"] == "ok"
+        assert (await guest.next("left"))["reason"]
+        assert (await host.request("update", action="unlock"))["type"] == "ok"
+        assert (await late.request("join", room="locked"))["type"] == "joined"
+
+
+@pytest.mark.asyncio
+async def test_an_encrypted_room_refuses_who_does_not_encrypt(server):
+    async with client(server) as ann, client(server) as ben:
+        joined = await ann.request("join", room="secret", privacy="e2ee")
+        assert joined["privacy"]["mode"] == "e2ee" and joined["privacy"]["endToEndEncrypted"]
+        refused = await ben.request("join", room="secret", privacy="transport")
+        assert refused["code"] == "privacy" and refused["privacy"]["mode"] == "e2ee"
+        sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n" \
+              "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=rtcp-mux\r\na=setup:actpass\r\na=sendonly\r\n" \
+              "a=rtpmap:111 opus/48000/2\r\na=fingerprint:sha-256 " + ":".join(["AB"] * 32) + "\r\n"
+        refused = await ann.request("publish", sdp=sdp, streams=[{"stream": "cam", "mids": ["0"]}])
+        assert refused["code"] == "privacy"
+        accepted = await ann.request("publish", sdp=sdp, privacy="e2ee", streams=[{"stream": "cam", "mids": ["0"]}])
+        assert accepted["type"] == "answer" and "a=x-sluice-privacy:e2ee" in accepted["sdp"]
+
+
+BAD_MESSAGES = [
+    ("no JSON", "{", "bad-request"),
+    ("an array", "[]", "bad-request"),
+    ("a number", "7", "bad-request"),
+    ("no type", "{}", "bad-request"),
+    ("a type that is no string", '{"type": 7}', "bad-request"),
+    ("an unknown type", '{"type": "fly"}', "conflict"),
+    ("an id that is an object", '{"type": "ping", "id": {}}', "bad-request"),
+    ("a long id", json.dumps({"type": "ping", "id": "x" * 1000}), "bad-request"),
+    ("a deep nest", '{"type": "message", "data": ' + "[" * 5000 + "]" * 5000 + "}", "bad-request"),
+    ("a room that is an object", '{"type": "join", "room": {"a": 1}}', "bad-request"),
+    ("a reserved room", '{"type": "join", "room": "whip"}', "bad-request"),
+    ("a room with a slash", '{"type": "join", "room": "a/b"}', "bad-request"),
+    ("an unknown role", '{"type": "join", "room": "bad", "role": "king"}', "bad-request"),
+    ("an unknown policy", '{"type": "join", "room": "bad", "policy": "some"}', "bad-request"),
+    ("an unknown privacy", '{"type": "join", "room": "bad", "privacy": "total"}', "bad-request"),
+    ("publishing before joining", '{"type": "publish", "sdp": "", "streams": []}', "conflict"),
+]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("message,code", [(text, code) for _, text, code in BAD_MESSAGES], ids=[name for name, _, _ in BAD_MESSAGES])
+async def test_a_bad_message_gets_an_error_and_nothing_else(server, message, code):
+    async with client(server) as ann:
+        await ann.socket.send(message)
+        error = await ann.next("error")
+        assert error["code"] == code and error["message"]
+        assert (await ann.request("ping"))["type"] == "pong"
+
+
+BAD_REQUESTS = [
+    ("publish", {}), ("publish", {"sdp": "v=0"}), ("publish", {"sdp": "x" * 100_000}),
+    ("answer", {"sdp": "v=0"}), ("answer", {}), ("subscribe", {"stream": "nobody"}), ("unsubscribe", {}),
+    ("subscribe", {"policy": "some"}), ("update", {}), ("update", {"stream": "nobody", "paused": True}),
+    ("update", {"action": "explode"}), ("restart", {}), ("restart", {"action": "x"}), ("unpublish", {"stream": "nobody"}),
+    ("message", {}), ("message", {"data": "x" * 20_000}), ("message", {"data": 1, "to": "nobody"}), ("join", {"room": "other"}),
+]
+
+
+@pytest.mark.asyncio
+async def test_bad_requests_in_a_room_are_refused_one_by_one(server):
+    async with client(server) as ann:
+        await ann.request("join", room="bad-requests")
+        for kind, fields in BAD_REQUESTS:
+            error = await ann.request(kind, **fields)
+            assert error["type"] == "error" and error["code"] and error["message"], (kind, fields, error)
+        assert (await ann.request("ping"))["type"] == "pong"
+
+
+@pytest.mark.asyncio
+async def test_floods_and_wrong_frames_are_closed(server):
+    async with client(server) as ann:
+        with pytest.raises(websockets.ConnectionClosed):
+            for _ in range(1000):
+                await ann.socket.send('{"type": "ping"}')
+            while True:
+                await asyncio.wait_for(ann.socket.recv(), 5)
+        assert ann.socket.close_code == 1008
+    async with client(server) as ann:
+        await ann.socket.send(b"binary")
+        with pytest.raises(websockets.ConnectionClosed):
+            await asyncio.wait_for(ann.socket.recv(), 5)
+    async with client(server) as ann:
+        with pytest.raises(websockets.ConnectionClosed):
+            await ann.socket.send(json.dumps({"type": "message", "data": "x" * 400_000}))
+            while True:
+                await asyncio.wait_for(ann.socket.recv(), 5)
+    with pytest.raises(websockets.InvalidStatus):
+        async with client(server, subprotocols=["something-else"]):
+            pass
+
+
+HANDSHAKE = (b"GET /v1/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: sluice.v1\r\n\r\n")
+
+
+@pytest.mark.asyncio
+async def test_raw_bytes_around_the_handshake_hurt_nobody(server):
+    text = b'{"type":"ping"}'
+    frame = b"\x81" + bytes([0x80 | len(text)]) + b"\0\0\0\0" + text
+    for sent, expected in [
+        (HANDSHAKE + frame, b"pong"),  # a frame in the same segment
+        (HANDSHAKE + frame[:4], b"101 Switching"),  # half a frame, and then nothing
+        (HANDSHAKE + b"\xff" * 200, b"101 Switching"),  # no frame at all
+        (HANDSHAKE + HANDSHAKE, b"101 Switching"),
+        (HANDSHAKE.replace(b"Version: 13", b"Version: 8"), b"426 "),
+        (HANDSHAKE.replace(b"Key: dGhl", b"Key: "), b"426 "),
+        (HANDSHAKE.replace(b"GET", b"POST"), b"405 "),
+        (HANDSHAKE.replace(b"/v1/ws", b"/healthz"), b"200 OK"),
+        (HANDSHAKE.replace(b"/v1/ws", b"/nowhere"), b"404 "),
+        (b"\x16\x03\x01" + bytes(300), b""),
+    ]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.http_port)
+        writer.write(sent)
+        answer = b""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                while expected not in answer or not expected:
+                    part = await reader.read(4096)
+                    if not part:
+                        break
+                    answer += part
+        assert expected in answer, (sent, answer)
+        writer.close()
+    async with client(server) as ann:
+        assert (await ann.request("ping"))["type"] == "pong"
+
+
+@pytest.mark.asyncio
+async def test_other_origins_and_missing_tokens_are_refused():
+    with Server(environment={"SLUICE_AUTH_MODE": "token", "SLUICE_HTTP_ALLOWED_ORIGINS": "https://good.example"}) as server:
+        with pytest.raises(websockets.InvalidStatus):
+            async with client(server, origin="https://evil.example"):
+                pass
+        async with client(server, origin="https://good.example") as ann:
+            assert (await ann.request("join", room="closed"))["code"] == "unauthorized"
+            assert (await ann.request("join", room="closed", token="wrong"))["code"] == "forbidden"
+            assert (await ann.request("join", room="closed", token=OPERATOR_TOKEN))["type"] == "joined"
+        assert OPERATOR_TOKEN not in server.log_text() and "closed" not in server.log_text()
