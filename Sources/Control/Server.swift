@@ -53,15 +53,21 @@ public struct Server: Sendable {
             announce: announcedAddresses(),
             logger: logger
         )
+        var keys: TokenKeys?
+        if configuration.tokenSecret != nil || !configuration.tokenPublicKeys.isEmpty {
+            keys = await TokenKeys(secret: configuration.tokenSecret, publicKeys: configuration.tokenPublicKeys)
+        }
+        let authorizer = Authorizer(configuration, keys: keys)
         let handler = RequestHandler(
             configuration: configuration,
             directory: directory,
             workers: pool.workers,
-            assets: assets
+            assets: assets,
+            authorizer: authorizer
         )
         let http = Application(
             responder: handler,
-            server: try httpServer(directory: directory),
+            server: try httpServer(directory: directory, authorizer: authorizer),
             configuration: ApplicationConfiguration(
                 address: .hostname(configuration.httpHost, port: configuration.httpPort),
                 serverName: "sluice",
@@ -129,8 +135,7 @@ public struct Server: Sendable {
         }
     }
 
-    private func httpServer(directory: StreamDirectory) throws -> HTTPServerBuilder {
-        let authorizer = Authorizer(configuration)
+    private func httpServer(directory: StreamDirectory, authorizer: Authorizer) throws -> HTTPServerBuilder {
         let limiter = RateLimiter(limit: configuration.limits.sessionsPerAddressPerMinute)
         let http1 = HTTPServerBuilder { [configuration, logger] responder in
             ControlChannel(

@@ -1,5 +1,5 @@
-import ArgumentParser
-import Control
+public import ArgumentParser
+public import Control
 import Foundation
 
 @main
@@ -7,7 +7,7 @@ struct Sluice: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "sluice",
         abstract: "A selective forwarding unit for WebRTC: publish once, watch from everywhere.",
-        subcommands: [Serve.self, CheckConfig.self, Version.self]
+        subcommands: [Serve.self, CheckConfig.self, Token.self, Version.self]
     )
 }
 
@@ -73,6 +73,72 @@ struct CheckConfig: ParsableCommand {
         }
     }
 }
+
+struct Token: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print a token, signed with auth.secret, that lets its bearer publish or watch."
+    )
+
+    @Option(help: "view, publish, host or operator.")
+    var role: AccessRole
+    @Option(help: "The one room that it is for.")
+    var room: String?
+    @Option(help: "The one stream that it is for.")
+    var stream: String?
+    @Option(help: "How long it is valid: 90s, 15m, 1h, 7d.")
+    var ttl = "1h"
+    @Option(help: "The privacy mode that the room has to be in: transport or e2ee.")
+    var privacy: String?
+    @Flag(help: "Its expiry also ends what it began.")
+    var endsCalls = false
+    @Option(help: "The file that has auth.secret; else SLUICE_AUTH_SECRET is used.")
+    var config: String?
+
+    func validate() throws {
+        for (name, value) in [("--room", room), ("--stream", stream)] {
+            if let value, ResourceIdentifier(value) == nil {
+                throw ValidationError("\(name) has 1 to 128 letters, digits, - or _, and is no name of a fixed path")
+            }
+        }
+        if let privacy, !TokenKeys.privacyModes.contains(privacy) {
+            throw ValidationError("--privacy is \(TokenKeys.privacyModes.joined(separator: " or "))")
+        }
+        if Self.seconds(ttl) == nil { throw ValidationError("--ttl is a time such as 90s, 15m, 1h or 7d") }
+    }
+
+    func run() async throws {
+        do {
+            let configuration = try ServerConfiguration.load(
+                file: config,
+                environment: ProcessInfo.processInfo.environment
+            )
+            guard let secret = configuration.tokenSecret, let seconds = Self.seconds(ttl) else {
+                try fail("auth.secret: found nothing, expected the secret that signs tokens (or SLUICE_AUTH_SECRET)")
+            }
+            let token = try await TokenKeys(secret: secret).sign(
+                role: role,
+                room: room,
+                stream: stream,
+                privacy: privacy,
+                endsCalls: endsCalls,
+                expires: Date(timeIntervalSinceNow: seconds)
+            )
+            print(token)
+        } catch let error as ConfigurationError {
+            try fail("The configuration can't be used:\n\(error)")
+        }
+    }
+
+    private static func seconds(_ text: String) -> Double? {
+        let units: [Character: Double] = ["s": 1, "m": 60, "h": 3600, "d": 86400]
+        guard let unit = text.last.flatMap({ units[$0] }), let value = Double(text.dropLast()), value > 0,
+            value * unit < 1e10
+        else { return nil }
+        return value * unit
+    }
+}
+
+extension AccessRole: ExpressibleByArgument {}
 
 struct Version: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Print the version.")

@@ -217,12 +217,27 @@ private struct ConfigurationReader {
                 note("auth.operatorToken", found: "\(token.utf8.count) characters", expected: "at least 16")
             }
         }
-        if take("auth.secret") != nil {
-            note(
-                "auth.secret",
-                found: "a value",
-                expected: "nothing: signed tokens are not in this version, use auth.operatorToken"
-            )
+        if case .scalar(let secret)? = take("auth.secret") {
+            if secret.utf8.count >= TokenKeys.shortestSecret {
+                configuration.tokenSecret = secret
+            } else {
+                note(
+                    "auth.secret",
+                    found: "\(secret.utf8.count) characters",
+                    expected: "at least \(TokenKeys.shortestSecret), such as openssl rand -base64 48 prints"
+                )
+            }
+        }
+        for path in takeList("auth.publicKeys", "a list of PEM files") ?? [] {
+            if let text = try? String(contentsOfFile: path, encoding: .utf8), TokenKeys.isPublicKey(text) {
+                configuration.tokenPublicKeys.append(text)
+            } else {
+                note(
+                    "auth.publicKeys",
+                    found: "\"\(path)\"",
+                    expected: "the path of a PEM file with an Ed25519, P-256 or RSA public key"
+                )
+            }
         }
         let isLocal =
             (configuration.httpHost == "localhost" || IPAddress(configuration.httpHost)?.isLoopback == true)
@@ -239,8 +254,14 @@ private struct ConfigurationReader {
             }
         case .scalar("token"):
             configuration.authorization = .token
-            if configuration.operatorToken == nil {
-                note("auth.operatorToken", found: "nothing", expected: "a token, as auth.mode is token")
+            if configuration.operatorToken == nil, configuration.tokenSecret == nil,
+                configuration.tokenPublicKeys.isEmpty
+            {
+                note(
+                    "auth.operatorToken",
+                    found: "nothing",
+                    expected: "a token, or auth.secret or auth.publicKeys, as auth.mode is token"
+                )
             }
         case nil where isLocal:
             configuration.authorization = .open

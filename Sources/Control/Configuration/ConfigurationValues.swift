@@ -107,7 +107,9 @@ struct ConfigurationKey {
             "media.workers", "media.tcp", "auth.mode", "auth.secret", "auth.operatorToken", "privacy.defaultMode",
             "log.level", "log.format",
         ].map { ConfigurationKey($0) }
-        + ["http.allowedOrigins", "media.announce", "ice.servers"].map { ConfigurationKey($0, isList: true) }
+        + ["auth.publicKeys", "http.allowedOrigins", "media.announce", "ice.servers"].map {
+            ConfigurationKey($0, isList: true)
+        }
         + LimitKeys.counts.map { ConfigurationKey("limits.\($0.name)") }
         + LimitKeys.durations.map { ConfigurationKey("limits.\($0.name)") }
 

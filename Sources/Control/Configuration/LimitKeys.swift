@@ -21,6 +21,11 @@ enum LimitKeys {
         Count(name: "peersPerAddress", field: \.peersPerAddress, range: 1...1_000_000),
         Count(name: "peers", field: \.peers, range: 1...1_000_000),
         Count(name: "sessionsPerAddressPerMinute", field: \.sessionsPerAddressPerMinute, range: 1...1_000_000),
+        Count(
+            name: "wrongTokensPerAddressPerMinute",
+            field: \.wrongTokensPerAddressPerMinute,
+            range: 1...1_000_000
+        ),
         Count(name: "httpConnections", field: \.httpConnections, range: 10...100_000),
         Count(name: "rtpPacketBytes", field: \.rtpPacketBytes, range: 576...1460),
         Count(name: "sourcesPerPeer", field: \.sourcesPerPeer, range: 2...1024),

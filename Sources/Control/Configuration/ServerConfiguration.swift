@@ -9,7 +9,7 @@ public struct ServerConfiguration: Sendable {
     public enum Authorization: Sendable, Equatable {
         /// Everyone: only while every listener is on loopback.
         case open
-        /// Whoever presents the operator's token.
+        /// Whoever presents the operator's token, or a signed one.
         case token
     }
 
@@ -51,6 +51,10 @@ public struct ServerConfiguration: Sendable {
     public var authorization = Authorization.open
     /// `auth.operatorToken`
     public var operatorToken: String?
+    /// `auth.secret`: signs and checks tokens.
+    public var tokenSecret: String?
+    /// `auth.publicKeys`: what the files hold, PEM.
+    public var tokenPublicKeys: [String] = []
     /// `privacy.defaultMode`
     public var defaultPrivacy = PrivacyMode.transport
     /// `limits.*`

@@ -1,32 +1,112 @@
+import Commands
+import Foundation
 import HTTPTypes
+import Negotiation
+
+/// What a request's token allows.
+struct Access: Sendable {
+    var role: AccessRole
+    /// The one room and the one stream that it is for.
+    var room: String?
+    var stream: String?
+    /// The mode that the room has to be in.
+    var privacy: PrivacyMode?
+    var owner: Owner
+    /// When what it began ends; nil when its expiry ends nothing.
+    var ends: Date?
+
+    /// Everybody, in open mode.
+    static let open = Access(role: .publish, owner: .anyone)
+
+    /// Whether it is for this stream, to publish or to watch it.
+    func check(_ key: StreamKey, publishes: Bool) throws(Problem) {
+        if publishes, !role.mayPublish { throw .tokenForWatching }
+        try check(room: key.room)
+        if let stream, stream != key.stream.text { throw .tokenForOther("stream") }
+    }
+
+    func check(room id: ResourceIdentifier) throws(Problem) {
+        if let room, room != id.text { throw .tokenForOther("room") }
+    }
+
+    var rights: RoomRights {
+        switch role {
+        case .view: []
+        case .publish: [.publish]
+        case .host, .operator: [.publish, .host]
+        }
+    }
+}
 
 /// Decides who may do what, by the token that a request carries.
 struct Authorizer: Sendable {
     private let mode: ServerConfiguration.Authorization
     private let operatorToken: String?
+    private let keys: TokenKeys?
+    /// Counts wrong tokens: an address that guesses is soon not listened to any more.
+    private let wrong: RateLimiter
 
-    init(_ configuration: ServerConfiguration) {
+    /// - Parameter keys: Nil when no signed tokens are accepted.
+    init(_ configuration: ServerConfiguration, keys: TokenKeys?) {
         mode = configuration.authorization
         operatorToken = configuration.operatorToken
+        self.keys = keys
+        wrong = RateLimiter(limit: configuration.limits.wrongTokensPerAddressPerMinute)
     }
 
-    /// Who publishes or watches.
-    func owner(_ request: HTTPRequest) throws(Problem) -> Owner {
-        if isOperator(request) { return .operatorToken }
-        guard mode == .token else { return .anyone }
-        throw bearerToken(request) == nil ? .unauthorized : .forbidden
+    /// What a request may do.
+    func access(_ request: HTTPRequest, address: String) async throws(Problem) -> Access {
+        try await access(token: bearerToken(request), address: address)
     }
 
-    /// What somebody may do in a room whose `join` has this token.
-    func rights(token: String?) throws(Problem) -> RoomRights {
-        if let token, let operatorToken, Self.areEqual(token, operatorToken) { return [.publish, .host] }
-        guard mode == .token else { return [.publish] }
-        throw token == nil ? .unauthorized : .forbidden
+    /// What a token allows.
+    func access(token: String?, address: String) async throws(Problem) -> Access {
+        guard let token else {
+            guard mode == .token else { return .open }
+            throw .unauthorized
+        }
+        if isOperator(token) { return Access(role: .operator, owner: .operatorToken) }
+        guard let keys else {
+            guard mode == .token else { return .open }
+            try note(address)
+            throw .forbidden
+        }
+        // Before anything is computed: guessing costs those who guess, not us.
+        guard wrong.isWithinLimit(address) else { throw .tooManyWrongTokens }
+        let claims: AccessToken
+        do throws(TokenKeys.Refusal) {
+            claims = try await keys.verify(token)
+        } catch {
+            try note(address)
+            switch error {
+            case .foreign: throw .tokenForeign
+            case .expired: throw .tokenExpired
+            case .notYet: throw .tokenNotYet
+            case .incomplete: throw .tokenIncomplete
+            }
+        }
+        return Access(
+            role: claims.role,
+            room: claims.room,
+            stream: claims.stream,
+            privacy: claims.privacy,
+            owner: claims.subject.map { .subject($0) } ?? .token(token),
+            ends: claims.endsCalls ? claims.expires : nil
+        )
     }
 
-    /// Whether the request carries the operator's token.
-    func isOperator(_ request: HTTPRequest) -> Bool {
-        guard let operatorToken, let token = bearerToken(request) else { return false }
+    /// Whether the request may see what only the operator does.
+    func isOperator(_ request: HTTPRequest, address: String) async -> Bool {
+        guard bearerToken(request) != nil else { return false }
+        return (try? await access(request, address: address))?.role == .operator
+    }
+
+    private func note(_ address: String) throws(Problem) {
+        guard wrong.admits(address) else { throw .tooManyWrongTokens }
+    }
+
+    private func isOperator(_ token: String) -> Bool {
+        guard let operatorToken else { return false }
         return Self.areEqual(token, operatorToken)
     }
 

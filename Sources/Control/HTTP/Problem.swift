@@ -36,7 +36,7 @@ struct Problem: Error {
     static let notFound = Problem(.notFound, "There is nothing at this address.")
     static let badIdentifier = Problem(
         .badRequest,
-        "Room and stream ids have 1 to 128 letters, digits, - or _, and are no names of fixed paths."
+        "Room and stream ids have 1 to 128 letters, digits, - or _, and are no names of fixed paths such as room or watch."
     )
     static let draining = Problem(
         .serviceUnavailable,
@@ -68,6 +68,35 @@ struct Problem: Error {
         "Here is a WebSocket with the subprotocol \(ControlChannel.subprotocol).",
         headers: [.upgrade: "websocket"]
     )
+    static let tokenForeign = Problem(
+        .unauthorized,
+        "The token's signature is wrong, or it is none of ours.",
+        headers: [.wwwAuthenticate: "Bearer error=\"invalid_token\""]
+    )
+    static let tokenExpired = Problem(
+        .unauthorized,
+        "The token has expired: ask for a new one.",
+        headers: [.wwwAuthenticate: "Bearer error=\"invalid_token\""]
+    )
+    static let tokenNotYet = Problem(
+        .unauthorized,
+        "The token is not valid yet.",
+        headers: [.wwwAuthenticate: "Bearer error=\"invalid_token\""]
+    )
+    static let tokenIncomplete = Problem(
+        .unauthorized,
+        "The token needs role (view, publish, host or operator) and exp; room, stream, privacy and nbf have to make sense.",
+        headers: [.wwwAuthenticate: "Bearer error=\"invalid_token\""]
+    )
+    static let tokenForWatching = Problem(.forbidden, "The token is for watching only.")
+    static let tooManyWrongTokens = Problem(
+        .tooManyRequests,
+        "Too many wrong tokens come from this address.",
+        retryAfter: 60
+    )
+
+    static func tokenForOther(_ what: String) -> Problem { Problem(.forbidden, "The token is for another \(what).") }
+
     static let forbidden = Problem(.forbidden, "This token does not allow it.")
 
     /// A message of the control WebSocket that is wrong, or comes at the wrong time.

@@ -20,6 +20,14 @@ final class RateLimiter: Sendable {
         start = clock.now
     }
 
+    /// Whether the address is within its limit, without counting.
+    func isWithinLimit(_ address: String) -> Bool {
+        let minute = start.duration(to: clock.now).components.seconds / 60
+        return state.withLock { state in
+            state.minute != minute || state.counts[address, default: 0] < limit
+        }
+    }
+
     /// Counts one request.
     ///
     /// - Returns: Whether the address is within its limit.

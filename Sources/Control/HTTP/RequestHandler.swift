@@ -20,13 +20,14 @@ struct RequestHandler: HTTPResponder {
         configuration: ServerConfiguration,
         directory: StreamDirectory,
         workers: [WorkerHandle],
-        assets: WebAssets
+        assets: WebAssets,
+        authorizer: Authorizer
     ) {
         self.configuration = configuration
         self.directory = directory
         self.workers = workers
         self.assets = assets
-        authorizer = Authorizer(configuration)
+        self.authorizer = authorizer
         signalling = SignallingHandler(configuration: configuration, directory: directory, authorizer: authorizer)
     }
 
@@ -47,7 +48,9 @@ struct RequestHandler: HTTPResponder {
         if route == .unknown { throw .notFound }
         if route == .badIdentifier { throw .badIdentifier }
         guard route.methods.contains(request.method) else { throw .methodNotAllowed(route) }
-        if request.method == .options { return signalling.preflight(route, request.head) }
+        if request.method == .options {
+            return await signalling.preflight(route, request.head, address: context.clientAddress)
+        }
         switch route {
         case .endpoint, .session:
             return try await signalling.respond(to: request, route: route, address: context.clientAddress)
@@ -65,7 +68,9 @@ struct RequestHandler: HTTPResponder {
             guard await !directory.isDraining else { throw .draining }
             return Self.text("ready\n")
         case .statistics:
-            return await statistics(isOperator: authorizer.isOperator(request.head))
+            return await statistics(
+                isOperator: await authorizer.isOperator(request.head, address: context.clientAddress)
+            )
         case .control:
             if let origin = request.headers[.origin], !CrossOrigin.isAllowed(origin, configuration.allowedOrigins) {
                 throw .foreignOrigin

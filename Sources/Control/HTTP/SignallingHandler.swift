@@ -38,7 +38,7 @@ struct SignallingHandler: Sendable {
 
     /// `OPTIONS`: what is allowed here, and which ICE servers to use. Those have credentials, so they are told to whoever may
     /// publish and watch only: a browser's preflight, which carries no token, does without.
-    func preflight(_ route: Route, _ request: HTTPRequest) -> Response {
+    func preflight(_ route: Route, _ request: HTTPRequest, address: String) async -> Response {
         let methods = route.methods.map(\.rawValue).joined(separator: ", ")
         var headers: HTTPFields = [.allow: methods]
         headers[.accessControlAllowMethods] = methods
@@ -47,7 +47,7 @@ struct SignallingHandler: Sendable {
         switch route {
         case .endpoint:
             headers[.acceptPost] = Self.offerType
-            if (try? authorizer.owner(request)) != nil { addICEServers(to: &headers) }
+            if (try? await authorizer.access(request, address: address)) != nil { addICEServers(to: &headers) }
         case .session:
             headers[.acceptPatch] = Self.fragmentType
         default: break
@@ -74,12 +74,13 @@ struct SignallingHandler: Sendable {
         request: Request,
         address: String
     ) async throws(Problem) -> Response {
-        let owner = try authorizer.owner(request.head)
+        let access = try await authorizer.access(request.head, address: address)
+        try access.check(key, publishes: kind == .whip)
         // Viewers that come before their publisher poll for ever: they are told so before anything is parsed or counted.
         if kind == .whep, await !directory.isLive(key) { throw .noSuchStream }
         guard limiter.admits(address) else { throw .tooManyRequests }
         let body = try await body(of: request, type: Self.offerType)
-        let requested = try privacy(of: request.head)
+        let requested = try privacy(of: request.head, access: access)
         let offer: Offer
         do throws(NegotiationError) {
             offer = try Offer(parsing: body, limits: configuration.limits)
@@ -89,11 +90,18 @@ struct SignallingHandler: Sendable {
         let created =
             switch kind {
             case .whip:
-                try await directory.publish(key, offer: offer, privacy: requested, owner: owner, address: address)
+                try await directory.publish(
+                    key,
+                    offer: offer,
+                    privacy: requested,
+                    owner: access.owner,
+                    address: address
+                )
             case .whep:
                 try await directory.watch(key, offer: offer, privacy: requested, address: address)
             }
 
+        if let ends = access.ends { await directory.end(created.id, at: ends) }
         var path = request.uri.path
         while path.hasSuffix("/") { path.removeLast() }
         var headers: HTTPFields = [
@@ -161,11 +169,12 @@ struct SignallingHandler: Sendable {
         }
     }
 
-    private func privacy(of request: HTTPRequest) throws(Problem) -> PrivacyMode? {
-        guard let text = request.headerFields[.sluicePrivacy] else { return nil }
+    private func privacy(of request: HTTPRequest, access: Access) throws(Problem) -> PrivacyMode? {
+        guard let text = request.headerFields[.sluicePrivacy] else { return access.privacy }
         guard let mode = PrivacyMode(rawValue: text.lowercased()) else {
             throw Problem(.badRequest, "Sluice-Privacy has to be transport or e2ee.")
         }
+        if let wanted = access.privacy, wanted != mode { throw .tokenForOther("privacy mode") }
         return mode
     }
 

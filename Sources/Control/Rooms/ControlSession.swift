@@ -234,7 +234,9 @@ struct ControlSession: Sendable {
         guard limiter.admits(address) else { throw .tooManyRequests }
         guard let text = message.room, let room = ResourceIdentifier(text) else { throw .badIdentifier }
         guard message.name?.utf8.count ?? 0 <= 256 else { throw Problem.badMessage("name has at most 256 bytes.") }
-        var rights = try authorizer.rights(token: message.token)
+        let access = try await authorizer.access(token: message.token, address: address)
+        try access.check(room: room)
+        var rights = access.rights
         switch message.role {
         case nil, "publish": break
         case "view": rights = []
@@ -243,11 +245,16 @@ struct ControlSession: Sendable {
         guard let policy = RoomPeer.Policy(rawValue: message.policy ?? "all") else {
             throw Problem.badMessage("policy has to be all or none.")
         }
+        if let wanted = access.privacy, let asked = try privacy(message.privacy), asked != wanted {
+            throw .tokenForOther("privacy mode")
+        }
         let request = JoinRequest(
             room: room,
             name: message.name ?? "",
             rights: rights,
-            privacy: try privacy(message.privacy),
+            privacy: try privacy(message.privacy) ?? access.privacy,
+            onlyStream: access.stream,
+            ends: access.ends,
             policy: policy,
             resumption: message.resume,
             address: address

@@ -43,6 +43,8 @@ struct RoomPeer: Sendable {
     let room: ResourceIdentifier
     let name: String
     let rights: RoomRights
+    /// The one stream that he may publish and receive; nil for all.
+    let onlyStream: String?
     /// His IP address. Never logged.
     let address: String
     /// Whoever presents it is this peer, on a new socket.
@@ -60,6 +62,8 @@ struct RoomPeer: Sendable {
     var subscribed: [StreamKey: [TrackID]] = [:]
     /// Streams that he has paused.
     var paused: Set<StreamKey> = []
+
+    func mayUse(_ key: StreamKey) -> Bool { onlyStream == nil || onlyStream == key.stream.text }
 
     /// Whether others are told that he is there: those who only watch are counted.
     var isAnnounced: Bool { rights.contains(.publish) }

@@ -40,6 +40,9 @@ enum Owner: Sendable, Equatable {
     /// No token: everyone in open mode.
     case anyone
     case operatorToken
+    /// A signed token's subject, or a token without one.
+    case subject(String)
+    case token(String)
     /// A room's peer, by id.
     case roomPeer(String)
 }

@@ -144,6 +144,7 @@ extension StreamDirectory {
             }
             if let other = streams[key], other.owner != .roomPeer(id) { throw .streamTaken }
             guard !isBeingPublished(key) else { throw .streamTaken }
+            guard roomPeers[id]?.mayUse(key) == true else { throw .tokenForOther("stream") }
             guard specification.kind?.utf8.count ?? 0 <= 32, specification.muted?.count ?? 0 <= 2 else {
                 throw Problem.badMessage("kind has at most 32 characters, and muted at most audio and video.")
             }
@@ -248,10 +249,13 @@ extension StreamDirectory {
     /// Subscribes by name, or changes what comes by itself.
     func subscribe(_ id: String, to names: [StreamKey], policy: RoomPeer.Policy?) throws(Problem) {
         guard let peer = roomPeers[id] else { throw .notInRoom }
-        for key in names where !isLive(key) { throw .noSuchStream }
+        for key in names {
+            guard isLive(key) else { throw .noSuchStream }
+            guard peer.mayUse(key) else { throw .tokenForOther("stream") }
+        }
         if let policy { roomPeers[id]?.policy = policy }
         let wanted = policy == .all ? (rooms[peer.room]?.streams ?? []).filter { isLive($0) } : names
-        for key in wanted where streams[key]?.owner != .roomPeer(id) { subscribe(id, to: key) }
+        for key in wanted where streams[key]?.owner != .roomPeer(id) && peer.mayUse(key) { subscribe(id, to: key) }
         offerIfNeeded(id)
     }
 
@@ -392,7 +396,7 @@ extension StreamDirectory {
             roomPeers[id]?.subscribed = [:]
         }
         let keys = peer.policy == .all ? (rooms[peer.room]?.streams ?? []).filter { isLive($0) } : wanted
-        for key in keys where streams[key]?.owner != .roomPeer(id) { subscribe(id, to: key) }
+        for key in keys where streams[key]?.owner != .roomPeer(id) && peer.mayUse(key) { subscribe(id, to: key) }
         offerIfNeeded(id)
     }
 }

@@ -10,6 +10,10 @@ struct JoinRequest: Sendable {
     var name: String
     var rights: RoomRights
     var privacy: PrivacyMode?
+    /// The one stream that he may publish and receive; nil for all.
+    var onlyStream: String?
+    /// When his stay ends at the latest.
+    var ends: Date?
     var policy: RoomPeer.Policy
     var resumption: String?
     var address: String
@@ -43,6 +47,7 @@ extension StreamDirectory {
             room: request.room,
             name: request.name,
             rights: rights,
+            onlyStream: request.onlyStream,
             address: request.address,
             resumption: RandomText.make(length: 32),
             policy: request.policy,
@@ -56,6 +61,12 @@ extension StreamDirectory {
         if peer.isAnnounced { room.arrivals.append(peer.id) } else { room.viewerCount += 1 }
         rooms[request.room] = room
         announcePresence(in: request.room)
+        if let ends = request.ends {
+            Task { [id = peer.id] in
+                try? await Task.sleep(for: .seconds(max(0, ends.timeIntervalSinceNow)))
+                dismiss(id, reason: "The token has expired.")
+            }
+        }
         let joined = joined(peer.id, isResumed: false)
         return (peer.id, joined)
     }
@@ -67,7 +78,7 @@ extension StreamDirectory {
     func begin(_ id: String) {
         guard let peer = roomPeers[id] else { return }
         if peer.policy == .all {
-            for key in rooms[peer.room]?.streams ?? [] where isLive(key) { subscribe(id, to: key) }
+            for key in rooms[peer.room]?.streams ?? [] where isLive(key) && peer.mayUse(key) { subscribe(id, to: key) }
         }
         offerIfNeeded(id)
     }
@@ -205,7 +216,8 @@ extension StreamDirectory {
     func announceBeginning(of key: StreamKey) {
         guard let stream = streams[key], let room = rooms[key.room] else { return }
         broadcast(["type": "stream-added", "stream": description(of: stream)], in: key.room)
-        for id in room.peers where roomPeers[id]?.policy == .all && stream.owner != .roomPeer(id) {
+        for id in room.peers
+        where roomPeers[id]?.policy == .all && stream.owner != .roomPeer(id) && roomPeers[id]?.mayUse(key) == true {
             subscribe(id, to: key)
             offerIfNeeded(id)
         }

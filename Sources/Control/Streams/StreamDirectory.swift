@@ -1,4 +1,5 @@
 import Commands
+import Foundation
 import Logging
 import Negotiation
 import Transport
@@ -291,6 +292,14 @@ actor StreamDirectory {
         guard let session = sessions[id], session.purpose == .init(role, key) else { throw .noSuchSession }
         endSession(id)
         return session.local.privacy
+    }
+
+    /// Hangs up when the token that began a session expires, if it says so.
+    func end(_ id: String, at date: Date) {
+        Task {
+            try? await Task.sleep(for: .seconds(max(0, date.timeIntervalSinceNow)))
+            endSession(id)
+        }
     }
 
     /// What a worker tells.

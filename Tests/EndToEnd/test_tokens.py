@@ -1,0 +1,199 @@
+"""Who may do what: signed tokens over WHIP, WHEP and the control WebSocket."""
+
+import asyncio
+import json
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from chromium import PATIENCE
+from sluice import OPERATOR_TOKEN, PROGRAM, Server
+from test_rooms import client
+
+SECRET = "a-secret-of-the-tests-that-is-long-enough-for-hs256"
+OFFER = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n" \
+        "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=rtcp-mux\r\na=setup:actpass\r\na=sendonly\r\n" \
+        "a=rtpmap:111 opus/48000/2\r\na=fingerprint:sha-256 " + ":".join(["AB"] * 32) + "\r\n"
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    """Private keys of each kind whose public halves the server has."""
+    folder = tmp_path_factory.mktemp("keys")
+    made = {
+        "EdDSA": ed25519.Ed25519PrivateKey.generate(),
+        "ES256": ec.generate_private_key(ec.SECP256R1()),
+        "RS256": rsa.generate_private_key(public_exponent=65537, key_size=2048),
+    }
+    for name, key in made.items():
+        (folder / name).write_bytes(key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    return made, ",".join(str(folder / name) for name in made)
+
+
+@pytest.fixture(scope="module")
+def guarded(keys):
+    environment = {"SLUICE_AUTH_MODE": "token", "SLUICE_AUTH_SECRET": SECRET, "SLUICE_AUTH_PUBLIC_KEYS": keys[1],
+                   "SLUICE_LIMITS_WRONG_TOKENS_PER_ADDRESS_PER_MINUTE": "100000"}
+    with Server(environment=environment) as server:
+        yield server
+
+
+def token(key=SECRET, algorithm="HS256", **claims):
+    claims = {"role": "publish", "exp": int(time.time()) + 60} | claims
+    return jwt.encode({name: value for name, value in claims.items() if value is not None}, key, algorithm)
+
+
+def post(server, path, bearer=None, headers=None):
+    """A WHIP or WHEP request's status and problem."""
+    request = urllib.request.Request(f"{server.url}/{path}", OFFER.encode(), {"Content-Type": "application/sdp"} | (headers or {}))
+    if bearer:
+        request.add_header("Authorization", f"Bearer {bearer}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            response.read()
+            urllib.request.urlopen(urllib.request.Request(server.url + response.headers["Location"], method="DELETE"), timeout=10)
+            return response.status, ""
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)["detail"]
+
+
+GOOD = [
+    ("for everything", {}, "r1/s1/whip"),
+    ("for the room", {"room": "r2"}, "r2/s/whip"),
+    ("for the room and the stream", {"room": "r3", "stream": "s3"}, "r3/s3/whip"),
+    ("of a host", {"role": "host"}, "r4/s/whip"),
+    ("of an operator", {"role": "operator"}, "r5/s/whip"),
+    ("that has begun", {"nbf": int(time.time()) - 5}, "r6/s/whip"),
+    ("for the mode", {"privacy": "transport"}, "r7/s/whip"),
+]
+
+
+@pytest.mark.parametrize("claims,path", [(claims, path) for _, claims, path in GOOD], ids=[name for name, _, _ in GOOD])
+def test_a_token_lets_its_bearer_publish(guarded, claims, path):
+    assert post(guarded, path, token(**claims)) == (201, "")
+
+
+BAD = [
+    ("missing", None, 401, "required"),
+    ("no token", "nonsense", 401, "signature"),
+    ("empty parts", "..", 401, "signature"),
+    ("huge", "x" * 5000, 401, "signature"),
+    ("signed with another secret", token(key="another-secret-that-is-long-enough-too"), 401, "signature"),
+    ("not signed", token(key=None, algorithm="none"), 401, "signature"),
+    ("expired", token(exp=int(time.time()) - 5), 401, "expired"),
+    ("not begun", token(nbf=int(time.time()) + 3600, exp=int(time.time()) + 7200), 401, "not valid yet"),
+    ("without expiry", token(exp=None), 401, "exp"),
+    ("without role", token(role=None), 401, "role"),
+    ("of an unknown role", token(role="king"), 401, "role"),
+    ("for watching", token(role="view"), 403, "watching"),
+    ("for another room", token(room="elsewhere"), 403, "another room"),
+    ("for another stream", token(stream="elsewhere"), 403, "another stream"),
+    ("for a room that is none", token(room="a/b"), 401, "make sense"),
+    ("with a mode that is none", token(privacy="total"), 401, "make sense"),
+]
+
+
+@pytest.mark.parametrize("bearer,status,word", [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+def test_a_bad_token_is_refused_with_the_reason(guarded, bearer, status, word):
+    found, detail = post(guarded, "some-room/stream/whip", bearer)
+    assert found == status and word in detail, (found, detail)
+
+
+@pytest.mark.parametrize("algorithm", ["EdDSA", "ES256", "RS256"])
+def test_tokens_of_configured_public_keys_are_accepted(guarded, keys, algorithm):
+    assert post(guarded, f"{algorithm}/s/whip", token(keys[0][algorithm], algorithm)) == (201, "")
+    other = {"EdDSA": ed25519.Ed25519PrivateKey.generate(), "ES256": ec.generate_private_key(ec.SECP256R1()),
+             "RS256": rsa.generate_private_key(public_exponent=65537, key_size=2048)}[algorithm]
+    assert post(guarded, f"{algorithm}/s/whip", token(other, algorithm))[0] == 401
+
+
+def test_a_public_key_is_no_secret(guarded, keys):
+    """Whoever has the public key can't sign with it as if it were the secret."""
+    import base64
+    import hashlib
+    import hmac
+    pem = keys[0]["RS256"].public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    part = lambda value: base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")
+    signed = part({"alg": "HS256", "typ": "JWT"}) + b"." + part({"role": "operator", "exp": int(time.time()) + 60})
+    forged = signed + b"." + base64.urlsafe_b64encode(hmac.digest(pem, signed, hashlib.sha256)).rstrip(b"=")
+    assert post(guarded, "forged/s/whip", forged.decode())[0] == 401
+
+
+def test_a_token_asks_for_its_mode(guarded):
+    assert post(guarded, "mode1/s/whip", token(privacy="e2ee")) == (201, ""), "the token declares what the header would"
+    status, detail = post(guarded, "mode2/s/whip", token(privacy="e2ee"), {"Sluice-Privacy": "transport"})
+    assert status == 403 and "privacy mode" in detail
+
+
+def test_only_an_operators_token_shows_streams(guarded):
+    def streams(bearer):
+        request = urllib.request.Request(f"{guarded.url}/v1/stats", headers={"Authorization": f"Bearer {bearer}"})
+        return "streams" in json.load(urllib.request.urlopen(request, timeout=10))
+    assert streams(token(role="operator")) and streams(OPERATOR_TOKEN)
+    assert not streams(token(role="host")) and not streams("nonsense")
+
+
+@pytest.mark.asyncio
+async def test_rooms_go_by_the_token(guarded):
+    async with client(guarded) as ann:
+        assert (await ann.request("join", room="t"))["code"] == "unauthorized"
+        assert (await ann.request("join", room="t", token=token(room="u")))["code"] == "forbidden"
+        assert (await ann.request("join", room="t", token=token(exp=1)))["code"] == "unauthorized"
+        joined = await ann.request("join", room="t", token=token(role="host", room="t"))
+        assert joined["rights"] == ["view", "publish", "host"]
+        async with client(guarded) as ben:
+            assert (await ben.request("join", room="t", token=token(role="view")))["rights"] == ["view"]
+            refused = await ben.request("publish", sdp=OFFER, streams=[{"stream": "x", "mids": ["0"]}])
+            assert refused["code"] == "forbidden"
+        async with client(guarded) as cy:
+            await cy.request("join", room="t", token=token(stream="mine"))
+            refused = await cy.request("publish", sdp=OFFER, streams=[{"stream": "other", "mids": ["0"]}])
+            assert refused["code"] == "forbidden"
+            accepted = await cy.request("publish", sdp=OFFER, streams=[{"stream": "mine", "mids": ["0"]}])
+            assert accepted["type"] == "answer"
+
+
+@pytest.mark.asyncio
+async def test_expiry_ends_calls_only_if_the_token_says_so(guarded):
+    async with client(guarded) as ann, client(guarded) as ben:
+        expiry = int(time.time()) + 2
+        await ann.request("join", room="end", token=token(exp=expiry, endsCalls=True))
+        await ben.request("join", room="end", token=token(exp=expiry))
+        assert "expired" in (await ann.next("left", 6))["reason"]
+        assert (await ben.request("ping"))["type"] == "pong"
+        assert (await ben.request("message", data=1))["type"] == "ok", "he is still in the room"
+
+
+def test_who_guesses_is_soon_not_listened_to():
+    with Server(environment={"SLUICE_AUTH_MODE": "token", "SLUICE_AUTH_SECRET": SECRET}) as server:
+        answers = [post(server, "a/b/whip", f"guess{number}")[0] for number in range(40)]
+        assert answers[:30] == [401] * 30 and answers[30:] == [429] * 10
+        assert post(server, "a/b/whip", token())[0] == 429, "nor to what he guessed right"
+
+
+def command(*arguments, secret=SECRET):
+    environment = {"SLUICE_AUTH_SECRET": secret} if secret else {}
+    return subprocess.run([PROGRAM, "token", *arguments], capture_output=True, text=True, env=environment, timeout=30)
+
+
+def test_the_command_mints_tokens(guarded):
+    done = command("--role", "publish", "--room", "minted", "--stream", "s", "--ttl", "1h")
+    assert done.returncode == 0
+    claims = jwt.decode(done.stdout.strip(), SECRET, ["HS256"])
+    assert claims["role"] == "publish" and claims["room"] == "minted" and 3500 < claims["exp"] - time.time() < 3700
+    assert post(guarded, "minted/s/whip", done.stdout.strip()) == (201, "")
+    assert command("--role", "king").returncode == 64
+    assert command("--role", "view", "--ttl", "soon").returncode == 64
+    assert command("--role", "view", "--room", "a/b").returncode == 64
+    done = command("--role", "view", secret=None)
+    assert done.returncode == 1 and "auth.secret" in done.stderr
+    done = command("--role", "view", secret="short")
+    assert done.returncode == 1 and "auth.secret" in done.stderr and "short" not in done.stderr
