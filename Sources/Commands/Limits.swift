@@ -46,8 +46,9 @@ public struct Limits: Sendable {
     /// Longest message of the control WebSocket in bytes, and of what peers send each other.
     public var controlMessageBytes = 256 * 1024
     public var peerMessageBytes = 16 * 1024
-    /// Messages that wait for a client to read them; one that is further behind has to come back.
+    /// Messages, and bytes of them, that wait for a client to read them; one that is further behind has to come back.
     public var controlQueue = 2000
+    public var controlQueueBytes = 8 << 20
     /// Messages that a client may send in a second, and at once.
     public var controlMessagesPerSecond = 20.0
     public var controlMessageBurst = 100.0

@@ -48,10 +48,10 @@ public struct OutgoingMedia: Sendable {
 
     private let maximumLines: Int
     private var lines: [Line] = []
-    private var usedPayloadTypes = 0
     private var formats: [Format: (payloadType: UInt8, retransmission: UInt8?)] = [:]
     private var hasChanged = false
-    private var version: UInt64 = 0
+    /// The last offer's number.
+    public private(set) var version: UInt64 = 0
     /// M-lines of the last offer.
     private var offeredLineCount = 0
     /// Whether an offer waits for its answer.
@@ -217,12 +217,21 @@ public struct OutgoingMedia: Sendable {
     private mutating func types(of format: Format) -> (payloadType: UInt8, retransmission: UInt8?)? {
         if let known = formats[format] { return known }
         let needed = format.codec.kind == .video ? 2 : 1
-        guard usedPayloadTypes + needed <= Self.payloadTypes.count else { return nil }
-        let first = Self.payloadTypes[usedPayloadTypes]
-        let types = (payloadType: first, retransmission: needed == 2 ? Self.payloadTypes[usedPayloadTypes + 1] : nil)
-        usedPayloadTypes += needed
+        if freePayloadTypes.count < needed {
+            // Those of formats that no m-line has any more are used again.
+            let present = Set(lines.map(\.format))
+            formats = formats.filter { present.contains($0.key) }
+        }
+        let free = freePayloadTypes
+        guard free.count >= needed else { return nil }
+        let types = (payloadType: free[0], retransmission: needed == 2 ? free[1] : nil)
         formats[format] = types
         return types
+    }
+
+    private var freePayloadTypes: [UInt8] {
+        let used = Set(formats.values.flatMap { [$0.payloadType] + ($0.retransmission.map { [$0] } ?? []) })
+        return Self.payloadTypes.filter { !used.contains($0) }
     }
 
     private func section(for line: Line, local: LocalEndpoint) -> MediaSection {

@@ -167,6 +167,25 @@ async def test_rooms_and_whip_and_whep_see_each_other(server):
         await publisher.close()
 
 
+@pytest.mark.asyncio
+async def test_who_joins_while_the_publisher_is_away_sees_him_come_back(server):
+    async with chromium() as browser:
+        async def publish():
+            page = await browser.new_page(viewport=WINDOW)
+            await page.goto(f"{server.url}/publish#away/obs")
+            await page.select_option("#size", "640x360")
+            await page.select_option("#codec", "VP8")
+            await page.click("#start")
+            await page.wait_for_selector("#state[data-state=live]")
+            return page
+        publisher = await publish()
+        await publisher.close()
+        viewer = await enter(browser, server, "away", "", role="view")
+        assert len(await viewer.query_selector_all(".tile[data-live=false]")) == 1
+        await publish()
+        await sees(viewer, 1)
+
+
 # The protocol itself
 
 
@@ -268,6 +287,37 @@ async def test_an_encrypted_room_refuses_who_does_not_encrypt(server):
         assert accepted["type"] == "answer" and "a=x-sluice-privacy:e2ee" in accepted["sdp"]
 
 
+@pytest.mark.asyncio
+async def test_leaving_is_answered_and_told_however_short_the_stay(server):
+    async with client(server) as ann:
+        await ann.request("join", room="short", name="Ann")
+        await ann.next("peer-joined")
+        async with client(server) as ben:
+            peer = (await ben.request("join", room="short", name="Ben"))["peer"]
+            assert (await ben.request("leave"))["type"] == "left"
+        gone = await ann.next("peer-left")
+        assert peer in gone["peers"]
+
+
+@pytest.mark.asyncio
+async def test_a_locked_room_is_open_again_without_its_host(server):
+    async with client(server) as host, client(server) as guest, client(server) as late:
+        assert (await host.request("join", room="unlock"))["connections"] == []
+        await guest.request("join", room="unlock")
+        await host.request("update", action="lock")
+        assert (await late.request("join", room="unlock"))["code"] == "forbidden"
+        await host.request("leave")
+        assert (await late.request("join", room="unlock"))["type"] == "joined"
+
+
+@pytest.mark.asyncio
+async def test_a_connection_that_asks_for_nothing_is_closed():
+    with Server(environment={"SLUICE_LIMITS_HTTP_IDLE": "5s"}) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.http_port)
+        writer.write(b"GET /healthz HT")
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+
+
 BAD_MESSAGES = [
     ("no JSON", "{", "bad-request"),
     ("an array", "[]", "bad-request"),
@@ -303,6 +353,7 @@ BAD_REQUESTS = [
     ("answer", {"sdp": "v=0"}), ("answer", {}), ("subscribe", {"stream": "nobody"}), ("unsubscribe", {}),
     ("subscribe", {"policy": "some"}), ("update", {}), ("update", {"stream": "nobody", "paused": True}),
     ("update", {"action": "explode"}), ("restart", {}), ("restart", {"action": "x"}), ("unpublish", {"stream": "nobody"}),
+    ("publish", {"sdp": "v=0", "streams": [{"stream": "s", "mids": [], "muted": ["x" * 1000]}]}),
     ("message", {}), ("message", {"data": "x" * 20_000}), ("message", {"data": 1, "to": "nobody"}), ("join", {"room": "other"}),
 ]
 

@@ -46,7 +46,7 @@ def guarded(keys):
 
 
 def token(key=SECRET, algorithm="HS256", **claims):
-    claims = {"role": "publish", "exp": int(time.time()) + 60} | claims
+    claims = {"role": "publish", "exp": int(time.time()) + 3600} | claims
     return jwt.encode({name: value for name, value in claims.items() if value is not None}, key, algorithm)
 
 

@@ -136,6 +136,23 @@ import Wire
         #expect(media.lineCount == largest)
     }
 
+    /// A publisher who changes his parameters again and again uses up nobody's payload types.
+    @Test func payloadTypesAreUsedAgain() throws {
+        var media = OutgoingMedia(maximumLines: 8)
+        let make = ssrcs
+        for number in UInt64(1)...200 {
+            _ = try media.add(Self.track(number, .vp8, "x=\(number)"), label: "x", cname: "c", makeSSRC: make)
+            let offer = try self.offer(of: &media)
+            let begun = try accept(offer, by: &media)
+            #expect(begun == 1)
+            _ = media.remove(TrackID(rawValue: number))
+        }
+    }
+
+    private func accept(_ offer: String, by media: inout OutgoingMedia) throws -> Int {
+        try media.accept(answer: Self.answer(offer), limits: Limits()).beginning.count
+    }
+
     @Test func refusesWhatDoesNotFit() throws {
         var media = OutgoingMedia(maximumLines: 1)
         let make = ssrcs

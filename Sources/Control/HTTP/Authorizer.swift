@@ -65,14 +65,14 @@ struct Authorizer: Sendable {
             guard mode == .token else { return .open }
             throw .unauthorized
         }
+        // Before anything is compared or computed: guessing costs those who guess, not us.
+        if mode == .token || keys != nil, !wrong.isWithinLimit(address) { throw .tooManyWrongTokens }
         if isOperator(token) { return Access(role: .operator, owner: .operatorToken) }
         guard let keys else {
             guard mode == .token else { return .open }
             try note(address)
             throw .forbidden
         }
-        // Before anything is computed: guessing costs those who guess, not us.
-        guard wrong.isWithinLimit(address) else { throw .tooManyWrongTokens }
         let claims: AccessToken
         do throws(TokenKeys.Refusal) {
             claims = try await keys.verify(token)

@@ -80,6 +80,9 @@ struct ControlChannel: ServerChildChannel, HTTPChannelHandler {
                 UpgradeGate { headers(for: $0) != nil },
                 position: .before(upgradeHandler)
             )
+            // Until its first request is there nothing else watches over a connection.
+            let timeout = channel.eventLoop.scheduleTask(in: idleTimeout) { channel.close(promise: nil) }
+            upgraded.whenComplete { _ in timeout.cancel() }
             return Value(upgraded: upgraded, channel: channel)
         }
     }

@@ -25,6 +25,7 @@ struct ClientMessage: Decodable, Sendable {
     var policy: String?
     var connection: String?
     var sdp: String?
+    var offer: UInt64?
     var streams: [Stream]?
     var stream: String?
     var muted: [String]?
@@ -35,7 +36,8 @@ struct ClientMessage: Decodable, Sendable {
     var data: JSONValue?
 
     private enum CodingKeys: String, CodingKey {
-        case type, id, room, token, name, role, privacy, resume, policy, connection, sdp, streams, stream, muted, paused
+        case type, id, room, token, name, role, privacy, resume, policy, connection, sdp, offer, streams, stream, muted,
+            paused
         case peer, action, to, data
     }
 
@@ -61,7 +63,8 @@ struct ClientMessage: Decodable, Sendable {
 
     private static func explain(_ error: DecodingError) -> String {
         func path(_ context: DecodingError.Context) -> String {
-            context.codingPath.prefix(4).map { $0.intValue.map(String.init) ?? $0.stringValue }.joined(separator: ".")
+            context.codingPath.prefix(4).map { $0.intValue.map(String.init) ?? String($0.stringValue.prefix(32)) }
+                .joined(separator: ".")
         }
         switch error {
         case .typeMismatch(let type, let context): return "\(path(context)) has to be \(name(of: type))."

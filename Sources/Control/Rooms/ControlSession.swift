@@ -25,7 +25,7 @@ struct ControlSession: Sendable {
 
     /// Runs until the client or the server ends it.
     func run(_ channel: Channel) async {
-        let socket = ControlSocket(capacity: limits.controlQueue)
+        let socket = ControlSocket(capacity: limits.controlQueue, maximumBytes: limits.controlQueueBytes)
         do {
             try await channel.executeThenClose { inbound, outbound in
                 await withTaskGroup(of: Void.self) { group in
@@ -53,6 +53,7 @@ struct ControlSession: Sendable {
             for await message in socket.messages {
                 switch message {
                 case .text(let text):
+                    socket.isTaken(text)
                     try await outbound.write(WebSocketFrame(fin: true, opcode: .text, data: ByteBuffer(string: text)))
                 case .ping: try await outbound.write(WebSocketFrame(fin: true, opcode: .ping, data: ByteBuffer()))
                 case .pong(let data): try await outbound.write(WebSocketFrame(fin: true, opcode: .pong, data: data))
@@ -159,7 +160,6 @@ struct ControlSession: Sendable {
                 reply = .object(object)
             }
             socket.send(reply)
-            if message.type == "join", let peer = state.peer { await directory.begin(peer) }
         } catch {
             socket.send(error.json(replyingTo: id))
         }
@@ -174,15 +174,18 @@ struct ControlSession: Sendable {
         case "hello":
             return ["type": "welcome", "protocol": "sluice.v1", "server": .string("sluice \(SluiceVersion.text)")]
         case "ping": return ["type": "pong"]
-        case "join": return try await join(message, &state, socket)
+        case "join":
+            try await join(message, &state, socket)
+            return nil
         default: break
         }
         guard let peer = state.peer else { throw .notInRoom }
         switch message.type {
         case "leave":
             state.peer = nil
+            socket.send(.object(["type": "left"].merging(message.id.map { ["id": $0] } ?? [:]) { $1 }))
             await directory.leave(peer)
-            return ["type": "left"]
+            return nil
         case "publish":
             let offer = try parse(message.sdp)
             let privacy = try privacy(message.privacy)
@@ -201,12 +204,11 @@ struct ControlSession: Sendable {
             try await directory.subscribe(peer, to: keys, policy: policy)
         case "unsubscribe":
             let key = try await key(message.stream, of: peer)
-            await directory.unsubscribe(peer, from: key)
-            await directory.offerIfNeeded(peer)
+            await directory.refuse(key, by: peer)
         case "update": try await update(message, peer)
         case "answer":
             guard let sdp = message.sdp else { throw Problem.badMessage("sdp is missing.") }
-            try await directory.accept(answer: Array(sdp.utf8), from: peer)
+            try await directory.accept(answer: Array(sdp.utf8), to: message.offer, from: peer)
         case "candidate": break
         case "restart":
             switch message.action {
@@ -229,7 +231,7 @@ struct ControlSession: Sendable {
         _ message: ClientMessage,
         _ state: inout State,
         _ socket: ControlSocket
-    ) async throws(Problem) -> JSONValue {
+    ) async throws(Problem) {
         guard state.peer == nil else { throw Problem.conflicting("This socket is in a room already.") }
         guard limiter.admits(address) else { throw .tooManyRequests }
         guard let text = message.room, let room = ResourceIdentifier(text) else { throw .badIdentifier }
@@ -248,6 +250,8 @@ struct ControlSession: Sendable {
         if let wanted = access.privacy, let asked = try privacy(message.privacy), asked != wanted {
             throw .tokenForOther("privacy mode")
         }
+        var reply: [String: JSONValue] = ["iceServers": .array(configuration.iceServers.map(\.json))]
+        if let id = message.id { reply["id"] = id }
         let request = JoinRequest(
             room: room,
             name: message.name ?? "",
@@ -257,16 +261,12 @@ struct ControlSession: Sendable {
             ends: access.ends,
             policy: policy,
             resumption: message.resume,
-            address: address
+            address: address,
+            mayBecomeHost: access.owner == .anyone,
+            reply: reply
         )
-        var (peer, joined) = try await directory.join(request, socket: socket)
-        state.peer = peer
+        state.peer = try await directory.join(request, socket: socket)
         state.activity.join()
-        if case .object(var object) = joined {
-            object["iceServers"] = .array(configuration.iceServers.map(\.json))
-            joined = .object(object)
-        }
-        return joined
     }
 
     private func update(_ message: ClientMessage, _ peer: String) async throws(Problem) {

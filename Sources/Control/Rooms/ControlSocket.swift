@@ -1,6 +1,7 @@
 import Foundation
 import NIOCore
 import NIOWebSocket
+import Worker
 
 /// The sending half of one control WebSocket. Messages wait in a bounded queue; a reader that is too slow for it is let go.
 final class ControlSocket: Sendable {
@@ -14,9 +15,15 @@ final class ControlSocket: Sendable {
 
     let messages: AsyncStream<Outgoing>
     private let continuation: AsyncStream<Outgoing>.Continuation
+    private let maximumBytes: Int
+    /// Of texts that wait.
+    private let waitingBytes = Locked(0)
 
-    /// - Parameter capacity: Messages that wait at most.
-    init(capacity: Int) {
+    /// - Parameters:
+    ///   - capacity: Messages that wait at most.
+    ///   - maximumBytes: Bytes of them.
+    init(capacity: Int, maximumBytes: Int) {
+        self.maximumBytes = maximumBytes
         (messages, continuation) = AsyncStream.makeStream(
             of: Outgoing.self,
             bufferingPolicy: .bufferingOldest(capacity)
@@ -25,8 +32,18 @@ final class ControlSocket: Sendable {
 
     /// Queues a message. One that doesn't fit any more ends the socket: its client comes back and is told how things stand.
     func send(_ message: Outgoing) {
+        if case .text(let text) = message {
+            let isTooMuch = waitingBytes.withLock { bytes in
+                bytes += text.utf8.count
+                return bytes > maximumBytes
+            }
+            if isTooMuch { return continuation.finish() }
+        }
         if case .dropped = continuation.yield(message) { continuation.finish() }
     }
+
+    /// A text doesn't wait any more.
+    func isTaken(_ text: String) { waitingBytes.withLock { $0 -= text.utf8.count } }
 
     func send(_ message: JSONValue) { send(.text(Self.text(of: message))) }
 

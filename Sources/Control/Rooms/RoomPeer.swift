@@ -58,6 +58,9 @@ struct RoomPeer: Sendable {
     var sending: Connection?
     var receiving: Connection?
     var outgoing: OutgoingMedia
+    /// Streams that he subscribed to by name, and those of all that he unsubscribed from.
+    var chosen: Set<StreamKey> = []
+    var refused: Set<StreamKey> = []
     /// The streams that he is sent or offered, with their tracks.
     var subscribed: [StreamKey: [TrackID]] = [:]
     /// Streams that he has paused.

@@ -34,13 +34,14 @@ extension StreamDirectory {
 
         var connection = peer.sending
         var session = connection.flatMap { sessions[$0.session] }
+        var replaced: String?
         if session?.remoteFingerprints != offer.fingerprints {
             // Another connection of the client's in place of the one before.
-            if let connection { endSession(connection.session) }
+            replaced = connection?.session
             connection = nil
             session = nil
+            try admit(peer.address)
         }
-        if session == nil, sessions.count >= limits.peers { throw .full }
         let worker =
             session?.worker ?? wanted.lazy.compactMap { self.streams[$0.key]?.home }.first ?? leastLoadedWorker()
         var local = session?.local ?? makeLocalEndpoint(worker, privacy: room.privacy)
@@ -56,6 +57,10 @@ extension StreamDirectory {
         let changes = try assign(answer.sources, to: wanted)
 
         // Everything is checked: from here on it is entered.
+        if let replaced {
+            roomPeers[id]?.sending = nil
+            endSession(replaced)
+        }
         for key in rooms[peer.room]?.streams ?? []
         where streams[key]?.owner == .roomPeer(id) && !wanted.contains(where: { $0.key == key }) {
             endStream(key)
@@ -145,9 +150,10 @@ extension StreamDirectory {
             if let other = streams[key], other.owner != .roomPeer(id) { throw .streamTaken }
             guard !isBeingPublished(key) else { throw .streamTaken }
             guard roomPeers[id]?.mayUse(key) == true else { throw .tokenForOther("stream") }
-            guard specification.kind?.utf8.count ?? 0 <= 32, specification.muted?.count ?? 0 <= 2 else {
-                throw Problem.badMessage("kind has at most 32 characters, and muted at most audio and video.")
+            guard specification.kind?.utf8.count ?? 0 <= 32 else {
+                throw Problem.badMessage("kind has at most 32 characters.")
             }
+            try checkMuted(specification.muted ?? [])
             keys.append((key, specification))
         }
         return keys
@@ -206,11 +212,15 @@ extension StreamDirectory {
     /// What is muted in a stream, as its publisher tells it to all.
     func setMuted(_ muted: [String], of key: StreamKey, by id: String) throws(Problem) {
         guard streams[key]?.owner == .roomPeer(id) else { throw .noSuchStream }
+        try checkMuted(muted)
+        streams[key]?.muted = muted
+        announceUpdate(of: key)
+    }
+
+    private func checkMuted(_ muted: [String]) throws(Problem) {
         guard muted.allSatisfy({ MediaKind(rawValue: $0) != nil }), muted.count <= 2 else {
             throw Problem.badMessage("muted holds audio, video or both.")
         }
-        streams[key]?.muted = muted
-        announceUpdate(of: key)
     }
 
     // MARK: Receiving
@@ -235,6 +245,14 @@ extension StreamDirectory {
         roomPeers[id] = peer
     }
 
+    /// A peer doesn't want a stream any more, whatever his policy.
+    func refuse(_ key: StreamKey, by id: String) {
+        roomPeers[id]?.chosen.remove(key)
+        roomPeers[id]?.refused.insert(key)
+        unsubscribe(id, from: key)
+        offerIfNeeded(id)
+    }
+
     func unsubscribe(_ id: String, from key: StreamKey) {
         guard var peer = roomPeers[id], let tracks = peer.subscribed.removeValue(forKey: key) else { return }
         peer.paused.remove(key)
@@ -254,8 +272,11 @@ extension StreamDirectory {
             guard peer.mayUse(key) else { throw .tokenForOther("stream") }
         }
         if let policy { roomPeers[id]?.policy = policy }
-        let wanted = policy == .all ? (rooms[peer.room]?.streams ?? []).filter { isLive($0) } : names
-        for key in wanted where streams[key]?.owner != .roomPeer(id) && peer.mayUse(key) { subscribe(id, to: key) }
+        for key in names {
+            roomPeers[id]?.chosen.insert(key)
+            roomPeers[id]?.refused.remove(key)
+        }
+        for key in wantedStreams(of: id) { subscribe(id, to: key) }
         offerIfNeeded(id)
     }
 
@@ -282,6 +303,11 @@ extension StreamDirectory {
         guard var peer = roomPeers[id], let socket = peer.socket, let room = rooms[peer.room] else { return }
         if peer.receiving == nil {
             guard peer.outgoing.lineCount > 0 else { return }
+            do throws(Problem) {
+                try admit(peer.address)
+            } catch {
+                return socket.send(error.json(replyingTo: nil))
+            }
             let worker = leastLoadedWorker()
             let local = makeLocalEndpoint(worker, privacy: room.privacy)
             let session = makeSession(.roomReceiving(id), worker: worker, address: peer.address, local: local, nil)
@@ -299,13 +325,17 @@ extension StreamDirectory {
             ]
         }
         socket.send([
-            "type": "offer", "connection": "receive", "sdp": .string(offer), "streams": .array(subscribed),
+            "type": "offer", "connection": "receive", "offer": .number(Double(peer.outgoing.version)),
+            "sdp": .string(offer), "streams": .array(subscribed),
         ])
     }
 
     /// Takes a peer's answer to our offer in.
-    func accept(answer text: [UInt8], from id: String) async throws(Problem) {
+    ///
+    /// - Parameter number: The offer's; an answer to one before the last is ignored.
+    func accept(answer text: [UInt8], to number: UInt64?, from id: String) async throws(Problem) {
         guard var peer = roomPeers[id] else { throw .notInRoom }
+        if let number, number != peer.outgoing.version { return }
         guard let receiving = peer.receiving, var session = sessions[receiving.session] else {
             throw Problem.conflicting("No offer waits for an answer.")
         }
@@ -388,15 +418,11 @@ extension StreamDirectory {
     /// The client has made its receiving connection anew, and wants to be offered everything again.
     func renewReceiving(_ id: String) throws(Problem) {
         guard let peer = roomPeers[id] else { throw .notInRoom }
-        let wanted = Array(peer.subscribed.keys)
-        if let receiving = peer.receiving {
-            endSession(receiving.session)
-        } else {
-            roomPeers[id]?.outgoing = OutgoingMedia(maximumLines: limits.roomMediaSections)
-            roomPeers[id]?.subscribed = [:]
-        }
-        let keys = peer.policy == .all ? (rooms[peer.room]?.streams ?? []).filter { isLive($0) } : wanted
-        for key in keys where streams[key]?.owner != .roomPeer(id) && peer.mayUse(key) { subscribe(id, to: key) }
+        roomPeers[id]?.receiving = nil
+        roomPeers[id]?.outgoing = OutgoingMedia(maximumLines: limits.roomMediaSections)
+        roomPeers[id]?.subscribed = [:]
+        if let receiving = peer.receiving { endSession(receiving.session) }
+        for key in wantedStreams(of: id) { subscribe(id, to: key) }
         offerIfNeeded(id)
     }
 }

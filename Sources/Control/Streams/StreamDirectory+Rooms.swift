@@ -17,30 +17,36 @@ struct JoinRequest: Sendable {
     var policy: RoomPeer.Policy
     var resumption: String?
     var address: String
+    /// Whether he is the host of a room that he makes: where nobody needs a token.
+    var mayBecomeHost: Bool
+    /// What else `joined` says: the message's id, and the ICE servers.
+    var reply: [String: JSONValue]
 }
 
 /// Rooms: who is in them, and what they are told of each other.
 extension StreamDirectory {
     /// Lets somebody into a room, or back onto the place that he resumes.
     ///
-    /// - Returns: His id, and what `joined` says.
-    func join(_ request: JoinRequest, socket: ControlSocket) throws(Problem) -> (peer: String, joined: JSONValue) {
+    /// `joined` is sent before anything else, and then the offer of what his policy wants.
+    ///
+    /// - Returns: His id.
+    func join(_ request: JoinRequest, socket: ControlSocket) throws(Problem) -> String {
         if let resumption = request.resumption, let id = roomPeersByResumption[resumption],
             roomPeers[id]?.room == request.room
         {
             resume(id, on: socket)
-            return (id, joined(id, isResumed: true))
+            welcome(id, isResumed: true, request.reply)
+            return id
         }
-        if isDraining { throw .draining }
+        try admit(request.address)
         let existing = rooms[request.room]
         if existing?.isLocked == true, !request.rights.contains(.host) { throw .roomLocked }
         if let existing, existing.peers.count >= limits.peersPerRoom { throw .full }
         if roomPeers.count >= limits.peers { throw .full }
         let privacy = existing?.privacy ?? request.privacy ?? defaultPrivacy
         if let wanted = request.privacy, wanted != privacy { throw .privacy(privacy) }
-        // In a room that he makes, everybody who may publish is the host.
         var rights = request.rights
-        if existing == nil, rights.contains(.publish) { rights.insert(.host) }
+        if existing == nil, request.mayBecomeHost, rights.contains(.publish) { rights.insert(.host) }
 
         let peer = RoomPeer(
             id: RandomText.make(length: 12),
@@ -63,25 +69,34 @@ extension StreamDirectory {
         announcePresence(in: request.room)
         if let ends = request.ends {
             Task { [id = peer.id] in
-                try? await Task.sleep(for: .seconds(max(0, ends.timeIntervalSinceNow)))
+                try? await Task.sleep(for: ends.distanceFromNow)
                 dismiss(id, reason: "The token has expired.")
             }
         }
-        let joined = joined(peer.id, isResumed: false)
-        return (peer.id, joined)
+        welcome(peer.id, isResumed: false, request.reply)
+        return peer.id
+    }
+
+    private func welcome(_ id: String, isResumed: Bool, _ reply: [String: JSONValue]) {
+        guard case .object(let joined) = joined(id, isResumed: isResumed) else { return }
+        roomPeers[id]?.socket?.send(.object(joined.merging(reply) { $1 }))
+        for key in wantedStreams(of: id) { subscribe(id, to: key) }
+        offerIfNeeded(id)
+    }
+
+    /// The streams that somebody is to be sent: those of the room or those he chose, as far as his token goes.
+    func wantedStreams(of id: String) -> [StreamKey] {
+        guard let peer = roomPeers[id] else { return [] }
+        return (rooms[peer.room]?.streams ?? []).filter { key in
+            guard let stream = streams[key], stream.isAtHome, stream.owner != .roomPeer(id), peer.mayUse(key) else {
+                return false
+            }
+            return peer.chosen.contains(key) || (peer.policy == .all && !peer.refused.contains(key))
+        }
     }
 
     /// The room that somebody is in.
     func room(of id: String) -> ResourceIdentifier? { roomPeers[id]?.room }
-
-    /// What follows `joined`: the offer of what his policy wants.
-    func begin(_ id: String) {
-        guard let peer = roomPeers[id] else { return }
-        if peer.policy == .all {
-            for key in rooms[peer.room]?.streams ?? [] where isLive(key) && peer.mayUse(key) { subscribe(id, to: key) }
-        }
-        offerIfNeeded(id)
-    }
 
     /// His socket is gone: he has a while to come back on another, and his media goes on meanwhile.
     func disconnected(_ id: String, from socket: ControlSocket) {
@@ -106,12 +121,16 @@ extension StreamDirectory {
         peer.socket?.finish()
         guard var room = rooms[peer.room] else { return }
         room.peers.removeAll { $0 == id }
-        if !peer.isAnnounced {
-            room.viewerCount -= 1
-        } else if let place = room.arrivals.firstIndex(of: id) {
-            room.arrivals.remove(at: place)
-        } else {
+        if peer.isAnnounced {
+            // Also when his arrival was not told yet: who joined meanwhile knows of him.
+            room.arrivals.removeAll { $0 == id }
             room.departures.append(id)
+        } else {
+            room.viewerCount -= 1
+        }
+        // Nobody else could open it again.
+        if room.isLocked, !room.peers.contains(where: { roomPeers[$0]?.rights.contains(.host) == true }) {
+            room.isLocked = false
         }
         rooms[peer.room] = room
         announcePresence(in: peer.room)
@@ -139,7 +158,7 @@ extension StreamDirectory {
         guard let peer = roomPeers[id] else { throw .notInRoom }
         let message: JSONValue = ["type": "message", "from": .string(id), "data": data]
         guard let recipient else { return broadcast(message, in: peer.room, except: id) }
-        guard let other = roomPeers[recipient], other.room == peer.room else { throw .noSuchPeer }
+        guard let other = roomPeers[recipient], other.room == peer.room, recipient != id else { throw .noSuchPeer }
         other.socket?.send(message)
     }
 
@@ -216,8 +235,7 @@ extension StreamDirectory {
     func announceBeginning(of key: StreamKey) {
         guard let stream = streams[key], let room = rooms[key.room] else { return }
         broadcast(["type": "stream-added", "stream": description(of: stream)], in: key.room)
-        for id in room.peers
-        where roomPeers[id]?.policy == .all && stream.owner != .roomPeer(id) && roomPeers[id]?.mayUse(key) == true {
+        for id in room.peers where wantedStreams(of: id).contains(key) {
             subscribe(id, to: key)
             offerIfNeeded(id)
         }
@@ -231,6 +249,8 @@ extension StreamDirectory {
     /// A stream that is being forgotten.
     func announceEnd(of stream: PublishedStream) {
         for id in rooms[stream.key.room]?.peers ?? [] {
+            roomPeers[id]?.chosen.remove(stream.key)
+            roomPeers[id]?.refused.remove(stream.key)
             unsubscribe(id, from: stream.key)
             offerIfNeeded(id)
         }
@@ -252,6 +272,11 @@ extension StreamDirectory {
             "peer": .string(id),
             "resume": .string(peer.resumption),
             "resumed": .bool(isResumed),
+            "connections": .array(
+                [("send", peer.sending), ("receive", peer.receiving)].compactMap { name, connection in
+                    connection?.isAdded == true ? .string(name) : nil
+                }
+            ),
             "privacy": room.privacy.json,
             "rights": .array(peer.rights.names),
             "locked": .bool(room.isLocked),
@@ -317,4 +342,9 @@ extension PrivacyMode {
             "notice": .string(notice),
         ]
     }
+}
+
+extension Date {
+    /// How long it is until then: nothing when it is past, and three years at most.
+    var distanceFromNow: Duration { .seconds(min(max(0, timeIntervalSinceNow), 1e8)) }
 }

@@ -191,6 +191,7 @@ actor StreamDirectory {
         address: String
     ) async throws(Problem) -> CreatedSession {
         guard let stream = streams[key], isLive(key) else { throw .noSuchStream }
+        if rooms[key.room]?.isLocked == true { throw .roomLocked }
         try admit(address)
         if let declared = requested ?? offer.declaredPrivacy, declared != stream.privacy {
             throw .privacy(stream.privacy)
@@ -297,7 +298,7 @@ actor StreamDirectory {
     /// Hangs up when the token that began a session expires, if it says so.
     func end(_ id: String, at date: Date) {
         Task {
-            try? await Task.sleep(for: .seconds(max(0, date.timeIntervalSinceNow)))
+            try? await Task.sleep(for: date.distanceFromNow)
             endSession(id)
         }
     }

@@ -84,6 +84,7 @@ export class Room extends EventTarget {
   #iceServers = [];
   #sender = null;
   #receiver = null;
+  #ending = new AbortController();
   #publishing = Promise.resolve();
   #offers = Promise.resolve();
 
@@ -93,8 +94,9 @@ export class Room extends EventTarget {
     const url = new URL("/v1/ws", options.url ?? location.href);
     url.protocol = url.protocol.replace("http", "ws");
     this.#url = url.href;
-    globalThis.addEventListener?.("online", () => this.#socket?.close());
-    globalThis.addEventListener?.("pagehide", () => this.leave());
+    const { signal } = this.#ending;
+    globalThis.addEventListener?.("online", () => this.#socket?.close(), { signal });
+    globalThis.addEventListener?.("pagehide", () => this.leave(), { signal });
   }
 
   /** The connections, for statistics: `send` and `receive`, each an RTCPeerConnection or null. */
@@ -213,17 +215,19 @@ export class Room extends EventTarget {
     this.rights = joined.rights;
     this.peers = new Map(joined.peers.map((peer) => [peer.peer, peer]));
     this.viewerCount = joined.viewers;
-    if (!joined.resumed) {
-      // Another stay than before: connections of the old one lead nowhere.
-      this.#dropSender();
-      this.#dropReceiver();
-    }
+    // Connections of another stay, and those that the server has lost meanwhile, lead nowhere.
+    if (!joined.connections.includes("send")) this.#dropSender();
+    if (!joined.connections.includes("receive")) this.#dropReceiver();
     const known = new Set(joined.streams.map((stream) => stream.stream));
     for (const id of [...this.streams.keys()]) if (!known.has(id)) this.#removeStream(id);
     for (const stream of joined.streams) this.#updateStream(stream);
     this.#setState("joined");
     this.#emit("peers");
-    if (!joined.resumed && this.published.length > 0) await this.#negotiateSending();
+    if (this.#receiver?.connectionState === "failed") this.#post({ type: "restart" });
+    // Whatever was published or ended while the socket was gone is told now.
+    if (this.published.length > 0 || this.#sender) {
+      await this.#negotiateSending(this.#sender?.connection.connectionState === "failed");
+    }
   }
 
   #closed(socket) {
@@ -308,7 +312,11 @@ export class Room extends EventTarget {
         this.#removeStream(message.stream);
         break;
       case "offer":
-        this.#offers = this.#offers.then(() => this.#answer(message)).catch((error) => this.#emit("error", error));
+        this.#offers = this.#offers.then(() => this.#answer(message)).catch((error) => {
+          // A connection that can't take the offer is made anew.
+          this.#emit("error", error);
+          this.#renewReceiver();
+        });
         break;
       case "connection-lost":
         if (message.connection === "send") {
@@ -377,7 +385,7 @@ export class Room extends EventTarget {
     await connection.setRemoteDescription({ type: "offer", sdp: offer.sdp });
     await connection.setLocalDescription();
     if (connection !== this.#receiver) return;
-    this.#post({ type: "answer", sdp: connection.localDescription.sdp });
+    this.#post({ type: "answer", offer: offer.offer, sdp: connection.localDescription.sdp });
     const tracks = new Map(connection.getTransceivers().map((transceiver) => [transceiver.mid, transceiver.receiver.track]));
     for (const entry of offer.streams) {
       const stream = this.streams.get(entry.stream);
@@ -482,6 +490,7 @@ export class Room extends EventTarget {
 
   #end(error = null, reason = null) {
     if (this.state === "left") return;
+    this.#ending.abort();
     clearTimeout(this.#timer);
     clearInterval(this.#pinger);
     this.#dropSender();
