@@ -119,7 +119,7 @@ export class Room extends EventTarget {
    * Publishes the tracks of a MediaStream.
    *
    * @param {MediaStream} media At most one track of each kind.
-   * @param {{kind?: string, id?: string, maximumBitrate?: number}=} options `kind` is told to others (`camera`, `screen`).
+   * @param {{kind?: string, id?: string}=} options `kind` is told to others (`camera`, `screen`).
    * @returns {Promise<LocalStream>}
    */
   async publish(media, options = {}) {
@@ -522,7 +522,6 @@ export class LocalStream {
     this.media = media;
     this.kind = options.kind ?? "camera";
     this.id = options.id ?? randomID();
-    this.maximumBitrate = options.maximumBitrate;
     this.muted = media.getTracks().filter((track) => !track.enabled).map((track) => track.kind);
   }
 
