@@ -5,7 +5,7 @@ import Glibc
 
 private let targets: [String: @Sendable (RawSpan, [UInt8]) -> Void] = [
     "stun": fuzzSTUN, "rtp": fuzzRTP, "rtcp": fuzzRTCP, "payload": fuzzPayload, "sdp": fuzzSDP, "sdpfrag": fuzzFragment,
-    "offer": fuzzOffer, "text": fuzzText,
+    "offer": fuzzOffer, "answer": fuzzAnswer, "text": fuzzText,
 ]
 
 private let target: @Sendable (RawSpan, [UInt8]) -> Void = {
@@ -121,4 +121,35 @@ private func read(_ reports: RTCPPacket.ReportBlockList, _ span: RawSpan) {
     if let fingerprint = CertificateFingerprint(text) {
         precondition(CertificateFingerprint(fingerprint.text) == fingerprint)
     }
+}
+
+/// The answer to an offer of two tracks, one of which was removed meanwhile.
+@Sendable private func fuzzAnswer(_ span: RawSpan, _ bytes: [UInt8]) {
+    var media = OutgoingMedia(maximumLines: 4)
+    var ssrc: UInt32 = 0
+    for (number, codec) in [Codec.opus, .vp8].enumerated() {
+        let track = ForwardableTrack(
+            track: TrackID(rawValue: UInt64(number)),
+            home: WorkerIndex(rawValue: 0),
+            codec: codec,
+            formatParameters: ""
+        )
+        _ = try? media.add(track, label: "label", cname: "cname") {
+            ssrc += 1
+            return ssrc
+        }
+    }
+    let local = LocalEndpoint(
+        credentials: ICECredentials(usernameFragment: "abcd", password: "0123456789012345678901"),
+        fingerprint: CertificateFingerprint(algorithm: .sha256, digest: Array(repeating: 1, count: 32)),
+        addresses: [],
+        privacy: .transport,
+        sessionID: 1
+    )
+    _ = media.nextOffer(local: local)
+    if bytes.count % 2 == 0 { _ = media.remove(TrackID(rawValue: 0)) }
+    guard let accepted = try? media.accept(answer: bytes, limits: Limits()) else { return }
+    precondition(accepted.beginning.count + accepted.declined.count <= 2)
+    precondition(!media.awaitsAnswer && !accepted.remote.fingerprints.isEmpty)
+    _ = media.nextOffer(local: local)
 }
