@@ -157,7 +157,7 @@ def latency_inside():
     return {
         # What one core does with half of its time.
         "rooms": measure("--publishers", 100, "--viewers", 1000),
-        # Half of the 1,000 viewers that one core is to carry: each frame is 5,000 copies to make.
+        # Half of the 1,000 viewers that one core is to carry: each frame is 4,500 copies to make.
         "one": measure("--viewers", 500),
         # A packet at a time, as a browser's pacer sends them, there is nothing to make one message of.
         "spread": measure("--viewers", 300, "--spread", 25),

@@ -4,7 +4,7 @@ public enum SRTPProfile: UInt16, Sendable, CaseIterable {
     case aeadAES128GCM = 0x0007
     case aeadAES256GCM = 0x0008
 
-    /// In our order of preference: GCM costs a sixth of the other.
+    /// In our order of preference: GCM costs less than the other.
     public static let preferred: [SRTPProfile] = [
         .aeadAES128GCM, .aeadAES256GCM, .aes128CounterModeHMACSHA1Tag80,
     ]
