@@ -31,14 +31,34 @@ export function showError(message) {
   element("error").hidden = !message;
 }
 
-/** The stream's id travels in the fragment, which browsers send to nobody. */
-export function identifierFromFragment() {
-  const text = decodeURIComponent(location.hash.slice(1));
-  return /^[A-Za-z0-9_-]{1,128}(\/[A-Za-z0-9_-]{1,128})?$/.test(text) ? text : "";
+/**
+ * What the address says after its #, which browsers send to nobody: an id, `room` or `room/stream`, then `&key=` with the key of
+ * an encrypted room and `&view` where somebody is only to watch.
+ *
+ * @returns {{identifier: string, key: string, isViewOnly: boolean}} Empty where nothing is given.
+ */
+export function readFragment(hash = location.hash) {
+  const [first, ...rest] = hash.slice(1).split("&");
+  const options = new Map(rest.map((item) => item.split("=").map(decoded)));
+  const identifier = decoded(first);
+  return {
+    identifier: /^[A-Za-z0-9_-]{1,128}(\/[A-Za-z0-9_-]{1,128})?$/.test(identifier) ? identifier : "",
+    key: options.get("key") ?? "",
+    isViewOnly: options.has("view"),
+  };
 }
 
-export function rememberIdentifier(identifier) {
-  history.replaceState(null, "", `#${identifier}`);
+/** The other way about: `#…` for an address. */
+export function makeFragment({ identifier, key = "", isViewOnly = false }) {
+  return `#${identifier}${key ? `&key=${encodeURIComponent(key)}` : ""}${isViewOnly ? "&view" : ""}`;
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return "";
+  }
 }
 
 /** An id that nobody guesses. */

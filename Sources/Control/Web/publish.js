@@ -1,5 +1,5 @@
 import {
-  element, identifierFromFragment, randomIdentifier, rememberIdentifier, showError, showFigures, showPrivacy, showState,
+  element, makeFragment, randomIdentifier, readFragment, showError, showFigures, showPrivacy, showState,
 } from "/assets/page.js";
 import { Session } from "/assets/session.js";
 
@@ -18,7 +18,7 @@ let session = null;
 let media = null;
 let stopFigures = () => {};
 
-element("stream-id").value = identifierFromFragment() || randomIdentifier();
+element("stream-id").value = readFragment().identifier || randomIdentifier();
 
 element("form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -46,7 +46,7 @@ async function start() {
   showPreview();
   listDevices();
   const identifier = element("stream-id").value;
-  rememberIdentifier(identifier);
+  history.replaceState(null, "", makeFragment({ ...readFragment(), identifier }));
   element("viewer-address").value = `${location.origin}/watch#${identifier}`;
   session = new Session(`${location.origin}/${identifier}/whip`, element("token").value);
   session.addEventListener("state", ({ detail }) => {

@@ -1,4 +1,4 @@
-import { element, identifierFromFragment, randomIdentifier, rememberIdentifier, showError, showPrivacy } from "/assets/page.js";
+import { element, makeFragment, randomIdentifier, readFragment, showError, showPrivacy } from "/assets/page.js";
 import { join } from "/sdk/sluice.js";
 
 const WORDS = { idle: "Not in the room", connecting: "Connecting…", joined: "In the room", reconnecting: "Connection lost, connecting again…", left: "Left the room" };
@@ -9,7 +9,7 @@ let screen = null;
 let media = null;
 const tiles = new Map();
 
-element("room-id").value = identifierFromFragment() || randomIdentifier();
+element("room-id").value = readFragment().identifier || randomIdentifier();
 element("name").value = localStorage.getItem("name") ?? "";
 element("form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -114,7 +114,7 @@ async function enter(role) {
   const id = element("room-id").value;
   const name = element("name").value;
   localStorage.setItem("name", name);
-  rememberIdentifier(id);
+  history.replaceState(null, "", makeFragment({ ...readFragment(), identifier: id }));
   showState("connecting");
   try {
     room = await join({ room: id, name, role, token: element("token").value || undefined });

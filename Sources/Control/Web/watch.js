@@ -1,5 +1,5 @@
 import {
-  element, identifierFromFragment, rememberIdentifier, showFigures, showPrivacy, showState,
+  element, makeFragment, readFragment, showFigures, showPrivacy, showState,
 } from "/assets/page.js";
 import { Session } from "/assets/session.js";
 
@@ -16,7 +16,7 @@ const video = element("video");
 let session = null;
 let stopFigures = () => {};
 
-element("stream-id").value = identifierFromFragment();
+element("stream-id").value = readFragment().identifier;
 element("form").addEventListener("submit", (event) => {
   event.preventDefault();
   start();
@@ -39,7 +39,7 @@ if (element("stream-id").value) start();
 
 function start() {
   const identifier = element("stream-id").value;
-  rememberIdentifier(identifier);
+  history.replaceState(null, "", makeFragment({ ...readFragment(), identifier }));
   setRunning(true);
   session = new Session(`${location.origin}/${identifier}/whep`, element("token").value);
   session.addEventListener("state", ({ detail }) => {
