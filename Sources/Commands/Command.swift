@@ -26,6 +26,8 @@ public enum Command: Sendable {
     case pauseSubscription(PeerID, ssrc: UInt32, isPaused: Bool)
     /// Ask for the loudest that each audio track was since the last such command (RFC 6464); tracks that were silent are left out.
     case takeAudioLevels(reply: @Sendable ([AudioLevel]) -> Void)
+    /// Ends an interval of `limits.qualityInterval`, and asks for whose quality has changed: tracks at their home, and subscriptions.
+    case takeQualityChanges(reply: @Sendable (QualityChanges) -> Void)
     /// A track will not be fed again: it and its subscriptions are forgotten.
     case removeTrack(TrackID)
     /// Ask for the worker's counters and the state of its peers, tracks and subscriptions.

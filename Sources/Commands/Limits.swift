@@ -43,6 +43,17 @@ public struct Limits: Sendable {
     /// Between two looks at who speaks, and how many are told.
     public var speakerInterval = Duration.milliseconds(300)
     public var speakers = 5
+    /// Between two looks at how well streams get through.
+    public var qualityInterval = Duration.seconds(2)
+    /// A stream is fair, or poor, from this fraction of lost packets on. Those that were sent again and came count as lost.
+    public var qualityFairLoss = 0.04
+    public var qualityPoorLoss = 0.12
+    /// It is better again after so many intervals with less than half of that.
+    public var qualityRecoveryIntervals = 2
+    /// Fewer packets of a publisher's say nothing: they count with the next interval's.
+    public var qualityPackets = 20
+    /// A publisher from whom nothing came for so long is poor. Clients send something every 6 s even when all is muted (RFC 7675 §5.1).
+    public var qualitySilence = Duration.seconds(7)
     /// Longest message of the control WebSocket in bytes, and of what peers send each other.
     public var controlMessageBytes = 256 * 1024
     public var peerMessageBytes = 16 * 1024

@@ -81,12 +81,16 @@ extension Engine {
     private func receive(_ reports: RTCPPacket.ReportBlockList, in bytes: RawSpan, from peer: Peer, now: Instant) {
         for index in 0..<reports.count {
             let block = reports.block(at: index, in: bytes)
-            peer.subscription(sending: block.ssrc)?.received(
+            guard let subscription = peer.subscription(sending: block.ssrc) else { continue }
+            subscription.received(
                 fractionLost: block.fractionLost,
                 lastSenderReport: block.lastSenderReport,
                 delay: block.delaySinceLastSenderReport,
                 now: now
             )
+            if subscription.reportedLoss.add(subscription.fractionLost, in: qualityInterval) {
+                lossySubscriptions.append(LossySubscription(peer: peer.id, subscription: subscription))
+            }
         }
     }
 

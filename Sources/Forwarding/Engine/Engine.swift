@@ -69,6 +69,9 @@ public final class Engine {
     var relayBuffer: ContiguousArray<PacketRecord> = []
     var reportBlocks: [RTCPPacket.ReportBlock] = []
     var ceilingSources: [UInt32] = []
+    /// Subscriptions to look at when the interval of quality ends, which has this number.
+    var lossySubscriptions: [LossySubscription] = []
+    var qualityInterval: UInt32 = 0
 
     /// - Parameters:
     ///   - index: This worker's position.
@@ -125,6 +128,7 @@ public final class Engine {
         case .pauseSubscription(let id, let ssrc, let isPaused):
             pauseSubscription(ssrc, of: id, isPaused: isPaused, now: now)
         case .takeAudioLevels(let reply): reply(takeAudioLevels())
+        case .takeQualityChanges(let reply): reply(takeQualityChanges(now: now))
         case .removeTrack(let id): removeTrack(id)
         case .snapshot(let includingPeers, let reply): reply(snapshot(includingPeers: includingPeers))
         case .lastHeard(let id, let reply): reply(peers[id]?.lastHeard.map { now - $0 })

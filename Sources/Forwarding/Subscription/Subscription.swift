@@ -59,6 +59,7 @@ final class Subscription {
     var nacksReceived: UInt64 = 0
     var keyframeRequestsReceived: UInt64 = 0
     private(set) var fractionLost: Double = 0
+    var reportedLoss = ReportedLoss()
     private(set) var roundTrip: Duration?
     private var lastReport: (middleNTP: UInt32, sentAt: Instant)?
 

@@ -37,11 +37,15 @@ final class Track {
     var keyframeRequestsSent: UInt64 = 0
     var nacksSent: UInt64 = 0
     var packetsRecovered: UInt64 = 0
+    /// How its publisher's packets arrive.
+    var quality = QualityMeter()
+    var lossInterval = LossInterval()
 
     private var generation: UInt32 = 0
     private var subscriptionsEver = 0
     private var encodingSince: Instant?
     private var packetsLostBefore: Int64 = 0
+    private var packetsExpectedBefore: Int64 = 0
 
     init(id: TrackID, codec: Codec) {
         self.id = id
@@ -98,9 +102,15 @@ final class Track {
     /// Lost packets of all the encodings that there were (RFC 3550 §6.4.1).
     var packetsLost: Int64 { packetsLostBefore + (encoding?.statistics.lost ?? 0) }
 
+    /// Packets that publishers sent in all those encodings, as far as their sequence numbers tell.
+    var packetsExpected: Int64 {
+        packetsExpectedBefore + Int64(clamping: encoding?.statistics.expected ?? 0)
+    }
+
     /// The publisher of before is gone, and its packets with it. Whatever SSRC the next one sends starts a new encoding at once.
     func endEncoding() {
         packetsLostBefore = packetsLost
+        packetsExpectedBefore = packetsExpected
         encoding = nil
         encodingSince = nil
     }
@@ -108,6 +118,7 @@ final class Track {
     private func replaceEncoding(ssrc: UInt32, generation: UInt32, limits: Limits, now: Instant) -> Encoding {
         self.generation = generation
         packetsLostBefore = packetsLost
+        packetsExpectedBefore = packetsExpected
         encodingSince = now
         let new = Encoding(
             ssrc: ssrc,
