@@ -8,6 +8,14 @@ struct WebAssets: Sendable {
         let bytes: ByteBuffer
         let type: String
         let tag: String
+
+        init(_ data: Data, type: String) {
+            bytes = ByteBuffer(bytes: data)
+            self.type = type
+            // FNV-1a: a tag has to change with the content, not to withstand anybody.
+            let hash = data.reduce(UInt64(0xCBF2_9CE4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
+            tag = "\"\(String(hash, radix: 36))\""
+        }
     }
 
     /// Where scripts, styles and connections of our pages may go: to this server only.
@@ -30,12 +38,21 @@ struct WebAssets: Sendable {
             guard let type = name.split(separator: ".").last.flatMap({ Self.types[String($0)] }),
                 let data = FileManager.default.contents(atPath: "\(folder)/\(name)")
             else { continue }
-            // FNV-1a: a tag has to change with the content, not to withstand anybody.
-            let hash = data.reduce(UInt64(0xCBF2_9CE4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
-            assets[name] = Asset(bytes: ByteBuffer(bytes: data), type: type, tag: "\"\(String(hash, radix: 36))\"")
+            assets[name] = Asset(data, type: type)
         }
+        // One module for whoever uses the SDK, several files for whoever reads it.
+        if let data = Self.sdk(in: folder) { assets["sluice.js"] = Asset(data, type: Self.types["js"] ?? "") }
         guard assets["index.html"] != nil else { return nil }
         self.assets = assets
+    }
+
+    /// `sluice.js`, whose parts are joined in the order of their names.
+    private static func sdk(in folder: String) -> Data? {
+        guard let names = try? FileManager.default.contentsOfDirectory(atPath: "\(folder)/sdk") else { return nil }
+        let parts = names.filter { $0.hasSuffix(".js") }.sorted().compactMap {
+            FileManager.default.contents(atPath: "\(folder)/sdk/\($0)")
+        }
+        return Data(parts.joined(separator: Data("\n".utf8)))
     }
 
     /// The folder beside the program that the package's build puts them into. Not `Bundle.module`, which would trap where it

@@ -2,6 +2,7 @@ import {
   element, makeFragment, randomIdentifier, readFragment, showError, showFigures, showPrivacy, showState,
 } from "/assets/page.js";
 import { Session } from "/assets/session.js";
+import { Encryption } from "/sdk/sluice.js";
 
 const WORDS = {
   idle: "Not publishing",
@@ -16,9 +17,11 @@ const MAXIMUM_BITRATE = 4_000_000;
 
 let session = null;
 let media = null;
+let encryption = null;
 let stopFigures = () => {};
 
 element("stream-id").value = readFragment().identifier || randomIdentifier();
+element("key").value = readFragment().key;
 
 element("form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -46,9 +49,18 @@ async function start() {
   showPreview();
   listDevices();
   const identifier = element("stream-id").value;
-  history.replaceState(null, "", makeFragment({ ...readFragment(), identifier }));
-  element("viewer-address").value = `${location.origin}/watch#${identifier}`;
-  session = new Session(`${location.origin}/${identifier}/whip`, element("token").value);
+  const key = element("key").value;
+  const fragment = makeFragment({ identifier, key });
+  history.replaceState(null, "", fragment);
+  element("viewer-address").value = `${location.origin}/watch${fragment}`;
+  try {
+    encryption = key ? await Encryption.create({ room: identifier.split("/")[0], passphrase: key }) : null;
+  } catch (error) {
+    release();
+    showState("failed", WORDS, error.message);
+    return;
+  }
+  session = new Session(`${location.origin}/${identifier}/whip`, element("token").value, encryption);
   session.addEventListener("state", ({ detail }) => {
     showState(detail.state, WORDS, detail.message);
     element("share").hidden = detail.state !== "live" && detail.state !== "reconnecting";
@@ -67,6 +79,8 @@ function stop() {
 
 function release() {
   session = null;
+  encryption?.close();
+  encryption = null;
   stopFigures();
   for (const track of media?.getTracks() ?? []) track.stop();
   media = null;
@@ -91,17 +105,17 @@ function addTracks(connection) {
   for (const track of media.getTracks()) {
     const encoding = track.kind === "video" ? { sendEncodings: [{ maxBitrate: MAXIMUM_BITRATE }] } : {};
     const transceiver = connection.addTransceiver(track, { direction: "sendonly", streams: [media], ...encoding });
-    if (track.kind === "video") preferCodec(transceiver);
+    const codecs = encryption ? Encryption.codecs(track.kind) : RTCRtpReceiver.getCapabilities(track.kind).codecs;
+    transceiver.setCodecPreferences?.(track.kind === "video" ? preferred(codecs) : codecs);
+    encryption?.protect(transceiver.sender);
   }
 }
 
 /** Puts the chosen codec first and leaves the others behind it, with what repairs them. */
-function preferCodec(transceiver) {
+function preferred(codecs) {
   const name = element("codec").value;
-  if (!name || !transceiver.setCodecPreferences) return;
-  const all = RTCRtpReceiver.getCapabilities("video").codecs;
   const isChosen = (codec) => codec.mimeType.toLowerCase() === `video/${name.toLowerCase()}`;
-  transceiver.setCodecPreferences([...all.filter(isChosen), ...all.filter((codec) => !isChosen(codec))]);
+  return name ? [...codecs.filter(isChosen), ...codecs.filter((codec) => !isChosen(codec))] : codecs;
 }
 
 async function changeDevices() {

@@ -24,11 +24,15 @@ export class RefusedError extends Error {
  * Keeps one session alive. Events: "state" (detail: state, message), "connection" (detail: the RTCPeerConnection before its
  * offer is made), "privacy" (detail: mode).
  *
+ * With an Encryption (`/sdk/sluice.js`) the room has to be an encrypted one: the server is told so with every request. Whoever adds
+ * transceivers has them encrypted.
+ *
  * States: idle, connecting, waiting (the server says that it is not yet possible), live, reconnecting, failed.
  */
 export class Session extends EventTarget {
   #url;
   #token;
+  #encryption;
   #connection = null;
   #location = null;
   #timer = null;
@@ -37,10 +41,11 @@ export class Session extends EventTarget {
 
   state = "idle";
 
-  constructor(url, token) {
+  constructor(url, token, encryption = null) {
     super();
     this.#url = url;
     this.#token = token;
+    this.#encryption = encryption;
     addEventListener("pagehide", () => this.#hangUp(true));
   }
 
@@ -62,6 +67,7 @@ export class Session extends EventTarget {
 
   #headers(type) {
     const headers = type ? { "Content-Type": type } : {};
+    if (this.#encryption) headers["Sluice-Privacy"] = "e2ee";
     if (this.#token) headers.Authorization = `Bearer ${this.#token}`;
     return headers;
   }
@@ -71,7 +77,8 @@ export class Session extends EventTarget {
     clearTimeout(this.#timer);
     this.#hangUp(false);
     this.#setState(state);
-    const connection = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    const configuration = this.#encryption ? this.#encryption.constructor.configuration : {};
+    const connection = new RTCPeerConnection({ bundlePolicy: "max-bundle", ...configuration });
     this.#connection = connection;
     connection.addEventListener("connectionstatechange", () => {
       if (run === this.#run) this.#connectionChanged(connection, run);
@@ -87,6 +94,8 @@ export class Session extends EventTarget {
       const privacy = response.headers.get("Sluice-Privacy");
       if (privacy) this.dispatchEvent(new CustomEvent("privacy", { detail: privacy }));
       if (!response.ok) throw await refusal(response);
+      // Whatever the server says: nothing is sent or shown in another mode than the one that was asked for.
+      if ((privacy === "e2ee") !== Boolean(this.#encryption)) throw new RefusedError(403, otherMode(privacy), null);
       const location = new URL(response.headers.get("Location"), this.#url).href;
       if (run !== this.#run) {
         fetch(location, { method: "DELETE", headers: this.#headers() }).catch(() => {});
@@ -156,6 +165,12 @@ export class Session extends EventTarget {
     this.state = state;
     this.dispatchEvent(new CustomEvent("state", { detail: { state, message } }));
   }
+}
+
+function otherMode(mode) {
+  return mode === "e2ee"
+    ? "This room is end-to-end encrypted: its key is needed."
+    : "This room is not end-to-end encrypted, which its address promises.";
 }
 
 async function refusal(response) {

@@ -2,6 +2,7 @@ import {
   element, makeFragment, readFragment, showFigures, showPrivacy, showState,
 } from "/assets/page.js";
 import { Session } from "/assets/session.js";
+import { Encryption } from "/sdk/sluice.js";
 
 const WORDS = {
   idle: "Not watching",
@@ -14,9 +15,11 @@ const WORDS = {
 
 const video = element("video");
 let session = null;
+let encryption = null;
 let stopFigures = () => {};
 
 element("stream-id").value = readFragment().identifier;
+element("key").value = readFragment().key;
 element("form").addEventListener("submit", (event) => {
   event.preventDefault();
   start();
@@ -37,11 +40,20 @@ video.addEventListener("loadeddata", () => (element("placeholder").hidden = true
 // Whoever was given an address wants to watch at once.
 if (element("stream-id").value) start();
 
-function start() {
+async function start() {
   const identifier = element("stream-id").value;
-  history.replaceState(null, "", makeFragment({ ...readFragment(), identifier }));
+  const key = element("key").value;
+  history.replaceState(null, "", makeFragment({ identifier, key }));
   setRunning(true);
-  session = new Session(`${location.origin}/${identifier}/whep`, element("token").value);
+  try {
+    encryption = key ? await Encryption.create({ room: identifier.split("/")[0], passphrase: key }) : null;
+  } catch (error) {
+    setRunning(false);
+    showState("failed", WORDS, error.message);
+    return;
+  }
+  encryption?.addEventListener("readable", ({ detail }) => (element("sealed").hidden = detail.readable));
+  session = new Session(`${location.origin}/${identifier}/whep`, element("token").value, encryption);
   session.addEventListener("state", ({ detail }) => {
     showState(detail.state, WORDS, detail.message && detail.state !== "waiting" ? detail.message : "");
     element("unmute").hidden = !(detail.state === "live" && video.muted);
@@ -56,7 +68,8 @@ function start() {
 function receive(connection) {
   const stream = new MediaStream();
   for (const kind of ["video", "audio"]) connection.addTransceiver(kind, { direction: "recvonly" });
-  connection.addEventListener("track", ({ track }) => {
+  connection.addEventListener("track", ({ track, receiver }) => {
+    encryption?.reveal(receiver);
     stream.addTrack(track);
     // The last picture of the session before stays until there is one of this session.
     if (video.srcObject !== stream) video.srcObject = stream;
@@ -66,6 +79,9 @@ function receive(connection) {
 
 function release() {
   session = null;
+  encryption?.close();
+  encryption = null;
+  element("sealed").hidden = true;
   stopFigures();
   video.srcObject = null;
   element("placeholder").hidden = false;

@@ -1,4 +1,4 @@
-// The browser SDK: rooms on a Sluice server. One ES module, no dependencies. Docs/Protocol.md describes what goes over the wire.
+// Rooms on a Sluice server. Docs/Protocol.md describes what goes over the wire.
 
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 4000;
@@ -31,6 +31,7 @@ export class SluiceError extends Error {
  * @property {boolean} live Whether its publisher is connected.
  * @property {string[]} muted Kinds of media that its publisher has muted.
  * @property {MediaStream} media What is received of it; its tracks come and go.
+ * @property {boolean} undecryptable Whether its frames are encrypted with another key than ours: nothing is shown of it then.
  */
 
 /**
@@ -43,7 +44,9 @@ export class SluiceError extends Error {
  * @param {string=} options.token Where the server wants one.
  * @param {"publish"|"view"=} options.role Viewers are counted, not announced.
  * @param {"all"|"none"=} options.policy Whether every stream is received, or what `subscribe` asks for.
- * @param {"transport"|"e2ee"=} options.privacy Refuses a room of another mode.
+ * @param {"transport"|"e2ee"=} options.privacy Refuses a room of another mode. `e2ee` wherever `encryption` is given.
+ * @param {{passphrase: string}|{key: Uint8Array, generation?: number, step?: number}=} options.encryption What an `e2ee` room needs:
+ *   see Encryption.create.
  * @returns {Promise<Room>} Once the server has let us in.
  * @throws {SluiceError}
  */
@@ -57,7 +60,8 @@ export async function join(options) {
  * A room that we are in. It reconnects by itself.
  *
  * Events (CustomEvent, with `detail`): `state` ({state, error}), `peers`, `stream-added` (RemoteStream), `stream-updated`,
- * `stream-removed`, `speakers` ([{stream, level}]), `message` ({from, data}), `muted-by-host`, `room-updated`, `left` ({reason}).
+ * `stream-removed`, `speakers` ([{stream, level}]), `quality` ([{stream, level}]), `message` ({from, data}), `muted-by-host`,
+ * `room-updated`, `error` (SluiceError: something that was not asked for failed), `left` ({reason, error}).
  *
  * States: connecting, joined, reconnecting, left.
  */
@@ -85,6 +89,8 @@ export class Room extends EventTarget {
   #sender = null;
   #receiver = null;
   #ending = new AbortController();
+  #encryption = null;
+  #unreadable = new Set();
   #publishing = Promise.resolve();
   #offers = Promise.resolve();
 
@@ -105,9 +111,15 @@ export class Room extends EventTarget {
   }
 
   async open() {
+    const { encryption, room } = this.#options;
     try {
+      if (encryption) {
+        this.#encryption = await Encryption.create({ ...encryption, room });
+        this.#encryption.addEventListener("readable", ({ detail }) => this.#noteReadable(detail));
+      }
       await this.#connect();
     } catch (error) {
+      this.#post({ type: "leave" });
       this.#end();
       throw error;
     }
@@ -119,7 +131,8 @@ export class Room extends EventTarget {
    * Publishes the tracks of a MediaStream.
    *
    * @param {MediaStream} media At most one track of each kind.
-   * @param {{kind?: string, id?: string}=} options `kind` is told to others (`camera`, `screen`).
+   * @param {{kind?: string, id?: string, codec?: string}=} options `kind` is told to others (`camera`, `screen`); `codec`, such as
+   *   `VP9`, is taken where both sides can.
    * @returns {Promise<LocalStream>}
    */
   async publish(media, options = {}) {
@@ -160,14 +173,52 @@ export class Room extends EventTarget {
 
   // Others
 
-  /** Says something to one other, or to all. `data` is any JSON of at most 16 KB. */
-  send(data, to) {
-    return this.request({ type: "message", data, ...(to ? { to } : {}) });
+  /** Says something to one other, or to all. `data` is any JSON of at most 16 KB, 12 KB where it is encrypted. */
+  async send(data, to) {
+    const sent = this.#encryption ? await sealed(this.#encryption, data) : data;
+    return this.request({ type: "message", data: sent, ...(to ? { to } : {}) });
   }
 
   /** As a host: lock, unlock or end the room; mute or remove a peer. */
   act(action, peer) {
     return this.request({ type: "update", action, ...(peer ? { peer } : {}) });
+  }
+
+  // End-to-end encryption
+
+  /** Encrypts with another key from now on: `{passphrase}` or `{key}`, with its `generation`, 0 to 255. */
+  async setKey(key) {
+    await this.#needEncryption().setKey(key);
+  }
+
+  /** Goes on to the key that follows from this one. Others follow by themselves. */
+  async ratchet() {
+    await this.#needEncryption().ratchet();
+  }
+
+  /** Frames, milliseconds and failures of the encryption, as Encryption.statistics has them; null without it. */
+  async encryptionStatistics() {
+    return this.#encryption ? this.#encryption.statistics() : null;
+  }
+
+  #needEncryption() {
+    if (!this.#encryption) throw new SluiceError({ code: "conflict", message: "This room was joined without encryption." });
+    return this.#encryption;
+  }
+
+  #noteReadable({ track, readable }) {
+    if (readable) this.#unreadable.delete(track);
+    else this.#unreadable.add(track);
+    for (const stream of this.streams.values()) {
+      if (stream.media.getTracks().includes(track)) this.#judgeReadable(stream);
+    }
+  }
+
+  #judgeReadable(stream) {
+    const undecryptable = stream.media.getTracks().some((track) => this.#unreadable.has(track));
+    if (undecryptable === stream.undecryptable) return;
+    stream.undecryptable = undecryptable;
+    this.#emit("stream-updated", stream);
   }
 
   leave() {
@@ -201,12 +252,14 @@ export class Room extends EventTarget {
       if (Date.now() - this.#heardAt > 2 * PING_MS) socket.close();
       else this.#post({ type: "ping" });
     }, PING_MS);
-    const { room, name, token, role, policy, privacy } = this.#options;
+    const { room, name, token, role, policy } = this.#options;
+    const privacy = this.#encryption ? "e2ee" : this.#options.privacy;
     const joined = await this.request({ type: "join", room, name, token, role, policy, privacy, resume: this.#resume ?? undefined });
     await this.#joined(joined);
   }
 
   async #joined(joined) {
+    this.#checkPrivacy(joined.privacy.mode);
     this.peer = joined.peer;
     this.#resume = joined.resume;
     this.#attempt = 0;
@@ -228,6 +281,16 @@ export class Room extends EventTarget {
     if (this.published.length > 0 || this.#sender) {
       await this.#negotiateSending(this.#sender?.connection.connectionState === "failed");
     }
+  }
+
+  /** Whatever the server says, nothing is sent in the clear where it was to be encrypted, nor the other way about. */
+  #checkPrivacy(mode) {
+    const isEncrypted = mode === "e2ee";
+    if (isEncrypted === Boolean(this.#encryption)) return;
+    const message = isEncrypted
+      ? "This room is end-to-end encrypted: its key is needed."
+      : "This room is not end-to-end encrypted, which was asked for.";
+    throw new SluiceError({ code: "privacy", message });
   }
 
   #closed(socket) {
@@ -329,8 +392,11 @@ export class Room extends EventTarget {
       case "speakers":
         this.#emit("speakers", message.streams);
         break;
+      case "quality":
+        this.#emit("quality", message.streams);
+        break;
       case "message":
-        this.#emit("message", { from: message.from, data: message.data });
+        this.#hear(message);
         break;
       case "mute":
         this.#emit("muted-by-host", { by: message.by });
@@ -347,13 +413,22 @@ export class Room extends EventTarget {
     }
   }
 
+  /** A message that can't be decrypted was not said by anybody who has the key. */
+  async #hear({ from, data }) {
+    try {
+      this.#emit("message", { from, data: this.#encryption ? await opened(this.#encryption, data) : data });
+    } catch {
+      this.#emit("error", new SluiceError({ code: "undecryptable", message: "A message came that is encrypted with another key." }));
+    }
+  }
+
   // Streams
 
   #updateStream(description) {
     const own = this.published.some((stream) => stream.id === description.stream);
     if (own) return;
     const known = this.streams.get(description.stream);
-    const stream = known ?? { id: description.stream, media: new MediaStream() };
+    const stream = known ?? { id: description.stream, media: new MediaStream(), undecryptable: false };
     Object.assign(stream, {
       peer: description.peer,
       kind: description.kind,
@@ -377,8 +452,9 @@ export class Room extends EventTarget {
 
   async #answer(offer) {
     if (!this.#receiver) {
-      const connection = new RTCPeerConnection({ iceServers: this.#iceServers, bundlePolicy: "max-bundle" });
+      const connection = this.#makeConnection();
       this.#receiver = connection;
+      connection.addEventListener("track", ({ receiver }) => this.#encryption?.reveal(receiver));
       this.#watch(connection, () => this.#post({ type: "restart" }));
     }
     const connection = this.#receiver;
@@ -393,8 +469,14 @@ export class Room extends EventTarget {
       const wanted = entry.mids.map((mid) => tracks.get(mid)).filter(Boolean);
       for (const track of stream.media.getTracks()) if (!wanted.includes(track)) stream.media.removeTrack(track);
       for (const track of wanted) if (!stream.media.getTracks().includes(track)) stream.media.addTrack(track);
+      this.#judgeReadable(stream);
       this.#emit("stream-updated", stream);
     }
+  }
+
+  #makeConnection() {
+    const configuration = this.#encryption ? Encryption.configuration : {};
+    return new RTCPeerConnection({ iceServers: this.#iceServers, bundlePolicy: "max-bundle", ...configuration });
   }
 
   #renewReceiver() {
@@ -417,13 +499,10 @@ export class Room extends EventTarget {
 
   async #offerSending(restart) {
     if (this.state !== "joined") return;
-    if (this.privacy.mode === "e2ee") {
-      // Nothing leaves in the clear where others were promised that it doesn't.
-      throw new SluiceError({ code: "privacy", message: "This room is end-to-end encrypted, which this SDK can't do yet: nothing was sent." });
-    }
+    this.#checkPrivacy(this.privacy.mode);
     if (!this.#sender) {
       if (this.published.length === 0) return;
-      const connection = new RTCPeerConnection({ iceServers: this.#iceServers, bundlePolicy: "max-bundle" });
+      const connection = this.#makeConnection();
       this.#sender = { connection, transceivers: new Map() };
       this.#watch(connection, () => this.#negotiateSending(true).catch(() => {}));
     }
@@ -446,7 +525,10 @@ export class Room extends EventTarget {
           await free.sender.replaceTrack(track);
         } else {
           free = connection.addTransceiver(track, { direction: "sendonly" });
+          this.#encryption?.protect(free.sender);
         }
+        const codecs = this.#encryption ? Encryption.codecs(track.kind) : RTCRtpReceiver.getCapabilities(track.kind).codecs;
+        free.setCodecPreferences?.(preferred(codecs, `${track.kind}/${stream.codec}`));
         transceivers.set(free, { stream, kind: track.kind });
         stream.attach(track.kind, free.sender);
       }
@@ -460,7 +542,8 @@ export class Room extends EventTarget {
       mids: [...transceivers].filter(([, owner]) => owner?.stream === stream).map(([transceiver]) => transceiver.mid),
     }));
     try {
-      const answer = await this.request({ type: "publish", sdp: connection.localDescription.sdp, streams });
+      const privacy = this.#encryption ? "e2ee" : undefined;
+      const answer = await this.request({ type: "publish", sdp: connection.localDescription.sdp, privacy, streams });
       if (connection === this.#sender?.connection) await connection.setRemoteDescription({ type: "answer", sdp: answer.sdp });
     } catch (error) {
       if (connection.signalingState === "have-local-offer") {
@@ -495,6 +578,7 @@ export class Room extends EventTarget {
     clearInterval(this.#pinger);
     this.#dropSender();
     this.#dropReceiver();
+    this.#encryption?.close();
     this.#setState("left", error);
     this.#socket?.close();
     this.#socket = null;
@@ -521,6 +605,7 @@ export class LocalStream {
     this.#room = room;
     this.media = media;
     this.kind = options.kind ?? "camera";
+    this.codec = options.codec;
     this.id = options.id ?? randomID();
     this.muted = media.getTracks().filter((track) => !track.enabled).map((track) => track.kind);
   }
@@ -559,6 +644,25 @@ export class LocalStream {
 
 /** An id that nobody guesses: 128 bits. */
 export function randomID() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  return base64(crypto.getRandomValues(new Uint8Array(16))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+/** The codec that is wanted comes first; the others stay behind it, with what repairs them. */
+function preferred(codecs, mimeType) {
+  const isWanted = (codec) => codec.mimeType.toLowerCase() === mimeType.toLowerCase();
+  return [...codecs.filter(isWanted), ...codecs.filter((codec) => !isWanted(codec))];
+}
+
+/** A message in an encrypted room: the server passes on what it can't read. */
+async function sealed(encryption, data) {
+  return { sframe: base64(await encryption.seal(utf8.encode(JSON.stringify(data)))) };
+}
+
+async function opened(encryption, data) {
+  const bytes = Uint8Array.from(atob(data.sframe), (character) => character.charCodeAt(0));
+  return JSON.parse(new TextDecoder().decode(await encryption.open(bytes)));
+}
+
+function base64(bytes) {
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 }

@@ -1,0 +1,185 @@
+// End-to-end encryption: every encoded frame is sealed before it is packetised, in a worker that loads this same module.
+
+const WORKER_NAME = "sluice-encryption";
+const KDF_ITERATIONS = 600_000;
+const SHORTEST_KEY = 16;
+const UNSUPPORTED = "This browser can't encrypt media end to end: nothing was sent.";
+
+/**
+ * What encrypts and decrypts for a room or a WHIP or WHEP session. Docs/Encryption.md describes the format.
+ *
+ * Events: `readable` ({track, readable}): whether what a received track carries can be decrypted, when that changes.
+ */
+export class Encryption extends EventTarget {
+  #worker;
+  #room;
+  #nextID = 1;
+  #waiting = new Map();
+  #tracks = new Map();
+
+  /** Whether this browser can encrypt encoded frames at all. */
+  static get isSupported() {
+    return Boolean(crypto.subtle) && (hasScriptTransform() || "createEncodedStreams" in RTCRtpSender.prototype);
+  }
+
+  /** For RTCPeerConnection: some browsers hand out encoded frames only when they are asked so at once. */
+  static get configuration() {
+    return hasScriptTransform() ? {} : { encodedInsertableStreams: true };
+  }
+
+  /** The codecs of a kind that can be encrypted, with what repairs them: for setCodecPreferences. */
+  static codecs(kind) {
+    const isRepair = (type) => ["video/rtx", "video/flexfec-03"].includes(type.toLowerCase());
+    return RTCRtpReceiver.getCapabilities(kind).codecs.filter(({ mimeType }) => dressing(mimeType) || isRepair(mimeType));
+  }
+
+  /**
+   * @param {object} options
+   * @param {string} options.room The room's id, which salts a passphrase.
+   * @param {string=} options.passphrase What everybody was told, by other means than the server.
+   * @param {Uint8Array=} options.key In its place a key of the application, at least 16 random bytes.
+   * @param {number=} options.generation 0 to 255, where the application changes keys; 0 at first.
+   * @param {number=} options.step 0 to 255: how many times `key` was ratcheted before it was handed over.
+   * @throws {SluiceError} `unsupported` or `bad-request`.
+   */
+  static async create(options) {
+    if (!Encryption.isSupported) {
+      const message = crypto.subtle ? UNSUPPORTED : "End-to-end encryption needs a page that came by https.";
+      throw new SluiceError({ code: "unsupported", message });
+    }
+    const encryption = new Encryption(options.room);
+    try {
+      await encryption.setKey(options);
+    } catch (error) {
+      encryption.close();
+      throw error;
+    }
+    return encryption;
+  }
+
+  constructor(room) {
+    super();
+    this.#room = room;
+    this.#worker = makeWorker();
+    this.#worker.onmessage = ({ data }) => this.#receive(data);
+    this.#worker.onerror = () => this.#fail("The encryption's worker could not be loaded.");
+  }
+
+  /** Changes the key, for us: frames that others sent with older generations can be read for a while. */
+  async setKey({ passphrase, key, generation = 0, step = 0 }) {
+    for (const [name, value] of [["generation", generation], ["step", step]]) {
+      if (!Number.isInteger(value) || value < 0 || value > 255) throw badRequest(`${name} has to be 0 to 255.`);
+    }
+    if (key && key.length < SHORTEST_KEY) throw badRequest(`A key has at least ${SHORTEST_KEY} bytes.`);
+    if (!key && !passphrase) throw badRequest("A passphrase or a key is needed.");
+    const secret = key ? Uint8Array.from(key) : await stretch(passphrase, this.#room);
+    await this.#request({ type: "key", generation, secret, step });
+  }
+
+  /**
+   * Goes on to the next key, which follows from this one: who is given the key from now on can't read what was before. Others follow
+   * by themselves.
+   */
+  async ratchet() {
+    await this.#request({ type: "ratchet" });
+  }
+
+  /** Seals what a sender sends, from its first frame on: to be called before anything is negotiated. */
+  protect(sender) {
+    this.#attach(sender, "send");
+  }
+
+  /** Opens what a receiver receives. */
+  reveal(receiver) {
+    const label = this.#nextID++;
+    this.#tracks.set(label, receiver.track);
+    this.#attach(receiver, "receive", label);
+  }
+
+  /** @returns {Promise<Uint8Array>} */
+  async seal(bytes) {
+    return (await this.#request({ type: "seal", bytes })).bytes;
+  }
+
+  /** @returns {Promise<Uint8Array>} */
+  async open(bytes) {
+    return (await this.#request({ type: "open", bytes })).bytes;
+  }
+
+  /**
+   * What was done so far: frames, the milliseconds that they took in all from their coming to their going on, and those that could
+   * not be opened or sealed, and went nowhere.
+   *
+   * @returns {Promise<{sent: {frames: number, milliseconds: number, failed: number}, received: object}>}
+   */
+  async statistics() {
+    return (await this.#request({ type: "statistics" })).statistics;
+  }
+
+  close() {
+    this.#worker.terminate();
+    this.#fail("The encryption has ended.");
+  }
+
+  #attach(end, direction, label) {
+    const options = { direction, label };
+    if (hasScriptTransform()) {
+      end.transform = new RTCRtpScriptTransform(this.#worker, options);
+      return;
+    }
+    const { readable, writable } = end.createEncodedStreams();
+    this.#worker.postMessage({ type: "streams", options, readable, writable }, [readable, writable]);
+  }
+
+  #request(message) {
+    const id = this.#nextID++;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      this.#worker.postMessage({ ...message, id });
+    });
+  }
+
+  #receive(message) {
+    if (message.type === "readable") {
+      const track = this.#tracks.get(message.label);
+      this.dispatchEvent(new CustomEvent("readable", { detail: { track, readable: message.readable } }));
+      return;
+    }
+    const waiting = this.#waiting.get(message.id);
+    this.#waiting.delete(message.id);
+    if (message.error) waiting?.reject(badRequest(message.error));
+    else waiting?.resolve(message);
+  }
+
+  #fail(message) {
+    for (const { reject } of this.#waiting.values()) reject(new SluiceError({ code: "closed", message }));
+    this.#waiting.clear();
+  }
+}
+
+function badRequest(message) {
+  return new SluiceError({ code: "bad-request", message });
+}
+
+function hasScriptTransform() {
+  return "RTCRtpScriptTransform" in globalThis;
+}
+
+/** A page of another origin may not start our module as a worker, but may have a worker of its own import it. */
+function makeWorker() {
+  const options = { type: "module", name: WORKER_NAME };
+  if (new URL(import.meta.url).origin === location.origin) return new Worker(import.meta.url, options);
+  const source = new Blob([`import ${JSON.stringify(import.meta.url)};`], { type: "text/javascript" });
+  const url = URL.createObjectURL(source);
+  const worker = new Worker(url, options);
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  return worker;
+}
+
+/** A passphrase is guessed one try after another: each is made slow, and a table made for another room is worth nothing. */
+async function stretch(passphrase, room) {
+  const material = await crypto.subtle.importKey("raw", utf8.encode(passphrase.normalize("NFC")), "PBKDF2", false, ["deriveBits"]);
+  const salt = utf8.encode(`Sluice 1.0 Passphrase ${room}`);
+  const algorithm = { name: "PBKDF2", hash: "SHA-256", salt, iterations: KDF_ITERATIONS };
+  return new Uint8Array(await crypto.subtle.deriveBits(algorithm, material, SECRET_BYTES * 8));
+}

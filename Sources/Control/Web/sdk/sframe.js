@@ -1,0 +1,245 @@
+// SFrame (RFC 9605) with the cipher suite AES_128_GCM_SHA256_128, and the keys of a room.
+
+const CIPHER_SUITE = [0x00, 0x04];
+const KEY_BYTES = 16;
+const NONCE_BYTES = 12;
+const TAG_BYTES = 16;
+const SECRET_BYTES = 32;
+const KID_BYTES = 8;
+// A sender takes another key long before AES-GCM's limits are near, or a counter could end.
+const FRAMES_PER_KEY = 2 ** 31;
+const LAST_STEP = 255;
+const GENERATIONS_KEPT = 4;
+const SENDERS_KEPT = 1024;
+// A frame that comes later than so many others of its sender is refused as one that was seen.
+const REPLAY_WINDOW = 1024;
+
+const utf8 = new TextEncoder();
+
+/** A key of one sender, as RFC 9605 §4.4.2 derives it. Encrypts or decrypts; whoever encrypts owns its counter. */
+export class SFrameKey {
+  #key;
+  #salt;
+  #kid;
+  #counter = 0;
+  #seen = new Set();
+  #newest = -1;
+
+  /**
+   * @param {Uint8Array} baseKey
+   * @param {Uint8Array} kid 8 bytes, big-endian.
+   */
+  static async derive(baseKey, kid) {
+    const result = new SFrameKey();
+    const label = (name) => joined([utf8.encode(name), kid, CIPHER_SUITE]);
+    const [key, salt] = await Promise.all([
+      expand(baseKey, label("SFrame 1.0 Secret key "), KEY_BYTES),
+      expand(baseKey, label("SFrame 1.0 Secret salt "), NONCE_BYTES),
+    ]);
+    result.#key = await crypto.subtle.importKey("raw", key, "AES-GCM", false, ["encrypt", "decrypt"]);
+    result.#salt = salt;
+    result.#kid = kid;
+    return result;
+  }
+
+  /** Whether another key has to follow. */
+  get isUsedUp() {
+    return this.#counter >= FRAMES_PER_KEY;
+  }
+
+  /**
+   * @param {Uint8Array} plaintext
+   * @param {Uint8Array=} metadata Authenticated, not sent.
+   * @returns {Promise<Uint8Array>} Header, ciphertext and tag.
+   */
+  async seal(plaintext, metadata = new Uint8Array(0)) {
+    // Before anything is waited for: no other frame gets the same.
+    const counter = this.#counter++;
+    const header = encodeHeader(this.#kid, counter);
+    const sealed = await crypto.subtle.encrypt(
+      { name: "AES-GCM", iv: this.#nonce(counter), additionalData: joined([header, metadata]) }, this.#key, plaintext,
+    );
+    return joined([header, new Uint8Array(sealed)]);
+  }
+
+  /**
+   * @param {Uint8Array} sealed
+   * @param {Uint8Array=} metadata As it was sealed with.
+   * @throws When it was sealed with another key, was changed, or was opened before.
+   */
+  async open(sealed, metadata = new Uint8Array(0)) {
+    const header = decodeHeader(sealed);
+    if (!header) throw new Error("No SFrame header.");
+    const { counter } = header;
+    if (this.#wasSeen(counter)) throw new Error("A frame that was seen before.");
+    const plaintext = await crypto.subtle.decrypt(
+      { name: "AES-GCM", iv: this.#nonce(counter), additionalData: joined([header.bytes, metadata]) },
+      this.#key, sealed.subarray(header.bytes.length),
+    );
+    if (this.#wasSeen(counter)) throw new Error("A frame that was seen before.");
+    this.#note(counter);
+    return new Uint8Array(plaintext);
+  }
+
+  #wasSeen(counter) {
+    return counter <= this.#newest - REPLAY_WINDOW || this.#seen.has(counter);
+  }
+
+  #note(counter) {
+    this.#seen.add(counter);
+    this.#newest = Math.max(this.#newest, counter);
+    if (this.#seen.size <= 2 * REPLAY_WINDOW) return;
+    for (const old of this.#seen) if (old <= this.#newest - REPLAY_WINDOW) this.#seen.delete(old);
+  }
+
+  #nonce(counter) {
+    const nonce = this.#salt.slice();
+    for (const [index, byte] of bigEndian(counter, 8).entries()) nonce[NONCE_BYTES - 8 + index] ^= byte;
+    return nonce;
+  }
+}
+
+/** RFC 9605 §4.3. The key id, 8 bytes, and the counter are written with as few bytes as they need. */
+function encodeHeader(kid, counter) {
+  const [keyBits, keyBytes] = encodeField(withoutLeadingZeros(kid));
+  const [counterBits, counterBytes] = encodeField(withoutLeadingZeros(bigEndian(counter, 8)));
+  return joined([[(keyBits << 4) | counterBits], keyBytes, counterBytes]);
+}
+
+function encodeField(bytes) {
+  if (bytes.length === 1 && bytes[0] < 8) return [bytes[0], []];
+  return [0x08 | (bytes.length - 1), bytes];
+}
+
+/** @returns {{bytes: Uint8Array, kid: Uint8Array, counter: number} | null} Null for what is no SFrame header. */
+function decodeHeader(sealed) {
+  let at = 1;
+  const field = (bits) => {
+    if (!(bits & 0x08)) return Uint8Array.of(bits);
+    const bytes = sealed.subarray(at, at + (bits & 0x07) + 1);
+    at += (bits & 0x07) + 1;
+    return bytes;
+  };
+  const kid = field((sealed[0] >> 4) & 0x0f);
+  const counter = field(sealed[0] & 0x0f).reduce((value, byte) => value * 256 + byte, 0);
+  if (sealed.length < at + TAG_BYTES || counter > Number.MAX_SAFE_INTEGER) return null;
+  const padded = new Uint8Array(KID_BYTES);
+  padded.set(kid, KID_BYTES - kid.length);
+  return { bytes: sealed.subarray(0, at), kid: padded, counter };
+}
+
+function withoutLeadingZeros(bytes) {
+  const first = bytes.findIndex((byte) => byte !== 0);
+  return first < 0 ? bytes.subarray(bytes.length - 1) : bytes.subarray(first);
+}
+
+function bigEndian(value, length) {
+  const bytes = new Uint8Array(length);
+  for (let index = length - 1; index >= 0; index -= 1) {
+    bytes[index] = value % 256;
+    value = Math.floor(value / 256);
+  }
+  return bytes;
+}
+
+/** HKDF-Expand(HKDF-Extract("", secret), info) with SHA-256 (RFC 5869). */
+async function expand(secret, info, length) {
+  const key = await crypto.subtle.importKey("raw", secret, "HKDF", false, ["deriveBits"]);
+  const algorithm = { name: "HKDF", hash: "SHA-256", salt: new Uint8Array(0), info };
+  return new Uint8Array(await crypto.subtle.deriveBits(algorithm, key, length * 8));
+}
+
+/**
+ * The keys of everybody in a room, from the secret that they share.
+ *
+ * A key id is 8 bytes: the generation of the secret, which the application counts; 6 random bytes of the sender, so that no two share
+ * a key and none has the same one twice; and the ratchet's step (RFC 9605 §5.1 with R = 8). Each step's secret follows from the one
+ * before and not the other way about: whoever is let in after a step can't read what was sent before it.
+ */
+class RoomKeys {
+  /** Secrets by generation: that of each step that is still known. */
+  #secrets = new Map();
+  #generation = -1;
+  #step = 0;
+  #sending = null;
+  #receiving = new Map();
+
+  /** Adds a secret, which is encrypted with from now on. Older ones can be decrypted with for a while. */
+  add(generation, secret, step = 0) {
+    this.#secrets.delete(generation);
+    this.#secrets.set(generation, new Map([[step, secret]]));
+    for (const old of this.#secrets.keys()) if (this.#secrets.size > GENERATIONS_KEPT) this.#secrets.delete(old);
+    this.#receiving.clear();
+    this.#sendWith(generation, step);
+  }
+
+  /** Takes the next step. Others follow when they see it. */
+  async ratchet() {
+    if (this.#step >= LAST_STEP) throw new Error(`The key was ratcheted ${LAST_STEP} times: it takes a new one.`);
+    await this.#advance(this.#generation, this.#step + 1);
+  }
+
+  async #advance(generation, step) {
+    const steps = this.#secrets.get(generation);
+    // What was sent a step ago may still be on its way; what is older is forgotten.
+    for (const kept of [step - 1, step]) steps.set(kept, await this.#secret(generation, kept));
+    this.#sendWith(generation, step);
+    for (const old of steps.keys()) if (old < step - 1) steps.delete(old);
+  }
+
+  #sendWith(generation, step) {
+    this.#generation = generation;
+    this.#step = step;
+    this.#sending = null;
+  }
+
+  async seal(plaintext) {
+    if (this.#generation < 0) throw new Error("There is no key yet.");
+    this.#sending ??= this.#makeSending();
+    const key = await this.#sending;
+    const sealed = key.seal(plaintext);
+    if (key.isUsedUp) this.#sending = null;
+    return sealed;
+  }
+
+  #makeSending() {
+    const sender = crypto.getRandomValues(new Uint8Array(6));
+    return this.#derive(Uint8Array.of(this.#generation, ...sender, this.#step));
+  }
+
+  async open(sealed) {
+    const header = decodeHeader(sealed);
+    if (!header) throw new Error("No SFrame header.");
+    const name = header.kid.join();
+    const known = this.#receiving.get(name);
+    const key = await (known ?? this.#derive(header.kid));
+    const plaintext = await key.open(sealed);
+    // Whoever sends us made-up key ids gets no memory for them.
+    if (!known && !this.#receiving.has(name)) this.#keep(name, key);
+    const [generation, step] = [header.kid[0], header.kid[KID_BYTES - 1]];
+    if (generation === this.#generation && step > this.#step) await this.#advance(generation, step);
+    return plaintext;
+  }
+
+  #keep(name, key) {
+    this.#receiving.set(name, key);
+    for (const old of this.#receiving.keys()) if (this.#receiving.size > SENDERS_KEPT) this.#receiving.delete(old);
+  }
+
+  async #derive(kid) {
+    const secret = await this.#secret(kid[0], kid[KID_BYTES - 1]);
+    // RFC 9605 §4.4.1: a base key has one sender.
+    const baseKey = await expand(secret, joined([utf8.encode("Sluice 1.0 Sender "), kid.subarray(1, KID_BYTES - 1)]), SECRET_BYTES);
+    return SFrameKey.derive(baseKey, kid);
+  }
+
+  /** A step's secret (RFC 9605 §5.1), which is made from the nearest that comes before. */
+  async #secret(generation, step) {
+    const steps = this.#secrets.get(generation);
+    const nearest = steps && Math.max(...[...steps.keys()].filter((known) => known <= step));
+    if (!steps || !Number.isFinite(nearest)) throw new Error("There is no key with this id.");
+    let secret = steps.get(nearest);
+    for (let next = nearest; next < step; next += 1) secret = await expand(secret, utf8.encode("SFrame 1.0 Ratchet"), SECRET_BYTES);
+    return secret;
+  }
+}
