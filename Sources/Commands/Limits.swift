@@ -59,7 +59,11 @@ public struct Limits: Sendable {
     public var peerMessageBytes = 16 * 1024
     /// Messages, and bytes of them, that wait for a client to read them; one that is further behind has to come back.
     public var controlQueue = 2000
+    public var controlRequestBytes = 32 * 1024
     public var controlQueueBytes = 8 << 20
+    /// How deep a message's objects and arrays may be nested, and most entries of each of its lists.
+    public var controlMessageDepth = 32
+    public var controlListEntries = 64
     /// Messages that a client may send in a second, and at once.
     public var controlMessagesPerSecond = 20.0
     public var controlMessageBurst = 100.0

@@ -6,6 +6,7 @@ import Glibc
 private let targets: [String: @Sendable (RawSpan, [UInt8]) -> Void] = [
     "stun": fuzzSTUN, "rtp": fuzzRTP, "rtcp": fuzzRTCP, "payload": fuzzPayload, "sdp": fuzzSDP, "sdpfrag": fuzzFragment,
     "offer": fuzzOffer, "answer": fuzzAnswer, "text": fuzzText,
+    "message": fuzzMessage,
 ]
 
 private let target: @Sendable (RawSpan, [UInt8]) -> Void = {
@@ -152,4 +153,23 @@ private func read(_ reports: RTCPPacket.ReportBlockList, _ span: RawSpan) {
     precondition(accepted.beginning.count + accepted.declined.count <= 2)
     precondition(!media.awaitsAnswer && !accepted.remote.fingerprints.isEmpty)
     _ = media.nextOffer(local: local)
+}
+
+@Sendable private func fuzzMessage(_ span: RawSpan, _ bytes: [UInt8]) {
+    let limits = Limits()
+    let identifier = ClientMessage.identifier(in: bytes, limits: limits)
+    guard let message = try? ClientMessage(parsing: bytes, limits: limits) else { return }
+    precondition(message.id == identifier)
+    precondition(message.streams?.count ?? 0 <= limits.controlListEntries)
+    // What is passed on is JSON: it is read again as the same.
+    for value in [message.id, message.data] {
+        guard let value, case .verbatim(let text) = value else { continue }
+        let envelope = JSONValue.object(["data": value, "type": "message", "name": .string(message.name ?? "")]).encoded
+        guard let again = try? ClientMessage(parsing: Array(envelope.utf8), limits: limits) else {
+            // The name may have brought it past the limit for its length.
+            precondition(envelope.utf8.count > limits.peerMessageBytes)
+            continue
+        }
+        precondition(again.data == .verbatim(text) && again.name == message.name ?? "")
+    }
 }

@@ -35,17 +35,29 @@ struct ControlChannel: ServerChildChannel, HTTPChannelHandler {
         channel.eventLoop.makeCompletedFuture {
             let upgrader = NIOTypedWebSocketServerUpgrader<Upgraded>(
                 maxFrameSize: maximumMessageBytes,
+                enableAutomaticErrorHandling: false,
                 shouldUpgrade: { channel, head in channel.eventLoop.makeSucceededFuture(headers(for: head)) },
                 upgradePipelineHandler: { channel, _ in
                     channel.eventLoop.makeCompletedFuture {
-                        try channel.pipeline.syncOperations.addHandler(
+                        try channel.pipeline.syncOperations.addHandlers([
+                            WebSocketFrameRules(),
                             NIOWebSocketFrameAggregator(
                                 minNonFinalFragmentSize: 1,
                                 maxAccumulatedFrameCount: 64,
                                 maxAccumulatedFrameSize: maximumMessageBytes
+                            ),
+                            WebSocketViolations(),
+                        ])
+                        // Messages are long at most and are read one by one: more than the next one needn't wait here.
+                        let configuration = ControlSession.Channel.Configuration(
+                            backPressureStrategy: .init(lowWatermark: 1, highWatermark: 2)
+                        )
+                        return .webSocket(
+                            try ControlSession.Channel(
+                                wrappingChannelSynchronously: channel,
+                                configuration: configuration
                             )
                         )
-                        return .webSocket(try ControlSession.Channel(wrappingChannelSynchronously: channel))
                     }
                 }
             )

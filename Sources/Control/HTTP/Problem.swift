@@ -15,6 +15,8 @@ struct Problem: Error {
     /// Seconds until it is worth to try again.
     var retryAfter: Int?
     var headers: HTTPFields = [:]
+    /// Whether a control WebSocket is closed for it, rather than told.
+    var closes = false
 
     init(_ status: HTTPResponse.Status, _ detail: String) {
         self.status = status
@@ -29,6 +31,16 @@ struct Problem: Error {
         }
         mediaLine = error.mediaLine
         detail = error.mediaLine.map { "m-line \($0): \(error.reason)" } ?? error.reason
+    }
+
+    init(_ refusal: ClientMessage.Refusal) {
+        switch refusal {
+        case .notUTF8:
+            self = Problem.badMessage("Text frames are UTF-8.")
+            closes = true
+        case .wrong(let text): self = Problem.badMessage(text)
+        case .tooLarge(let maximum): self = .tooLarge(maximum: maximum)
+        }
     }
 
     // MARK: The refusals there are
@@ -104,7 +116,7 @@ struct Problem: Error {
     static func conflicting(_ detail: String) -> Problem { Problem(.conflict, detail) }
 
     static func tooLarge(maximum: Int) -> Problem {
-        Problem(.contentTooLarge, "The body is longer than \(maximum) bytes.")
+        Problem(.contentTooLarge, "That is longer than \(maximum) bytes.")
     }
 
     static func mediaType(expected: String) -> Problem {

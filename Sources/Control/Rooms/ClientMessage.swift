@@ -1,9 +1,9 @@
-import Foundation
+import Commands
 
 /// A message of a client on the control WebSocket (`Docs/Protocol.md`), as it came: each type checks the fields that it needs.
-struct ClientMessage: Decodable, Sendable {
+struct ClientMessage: Sendable {
     /// One stream of a `publish`.
-    struct Stream: Decodable, Sendable {
+    struct Stream: Sendable {
         var stream: String
         /// What it shows, such as `camera` or `screen`: passed on.
         var kind: String?
@@ -13,8 +13,20 @@ struct ClientMessage: Decodable, Sendable {
         var muted: [String]?
     }
 
-    var type: String
-    /// Comes back on the reply.
+    /// Why a text is no message.
+    enum Refusal: Error, Equatable {
+        /// Which WebSockets are closed for (RFC 6455 §8.1).
+        case notUTF8
+        /// In words for people.
+        case wrong(String)
+        case tooLarge(maximum: Int)
+    }
+
+    /// Longest `id` in bytes: it is sent back.
+    private static let longestIdentifier = 64
+
+    var type = ""
+    /// Comes back on the reply as it was written.
     var id: JSONValue?
     var room: String?
     var token: String?
@@ -33,55 +45,158 @@ struct ClientMessage: Decodable, Sendable {
     var peer: String?
     var action: String?
     var to: String?
+    /// Any JSON, as it was written.
     var data: JSONValue?
 
-    private enum CodingKeys: String, CodingKey {
-        case type, id, room, token, name, role, privacy, resume, policy, connection, sdp, offer, streams, stream, muted,
-            paused
-        case peer, action, to, data
-    }
-
     /// Parses one text frame.
-    ///
-    /// - Throws: `Problem` that says which field is wrong.
-    init(parsing text: [UInt8]) throws(Problem) {
-        do {
-            self = try JSONDecoder().decode(ClientMessage.self, from: Data(text))
-        } catch let error as DecodingError {
-            throw Problem.badMessage(Self.explain(error))
+    init(parsing text: [UInt8], limits: Limits) throws(Refusal) {
+        do throws(JSONReader.Malformed) {
+            var reader = try JSONReader(text, maximumDepth: limits.controlMessageDepth)
+            try read(&reader, entries: limits.controlListEntries)
         } catch {
-            throw Problem.badMessage("The message is not JSON.")
+            throw Self.refusal(error)
         }
-        if case .string(let text)? = id, text.utf8.count > 64 {
-            throw Problem.badMessage("id has at most 64 characters.")
+        // Descriptions are long; nothing else has a reason to be.
+        guard type == "publish" || type == "answer" || text.count <= limits.controlRequestBytes else {
+            throw .tooLarge(maximum: limits.controlRequestBytes)
         }
-        switch id {
-        case nil, .string, .number: break
-        default: throw Problem.badMessage("id has to be a string or a number.")
-        }
-    }
-
-    private static func explain(_ error: DecodingError) -> String {
-        func path(_ context: DecodingError.Context) -> String {
-            context.codingPath.prefix(4).map { $0.intValue.map(String.init) ?? String($0.stringValue.prefix(32)) }
-                .joined(separator: ".")
-        }
-        switch error {
-        case .typeMismatch(let type, let context): return "\(path(context)) has to be \(name(of: type))."
-        case .keyNotFound(let key, let context):
-            let place = path(context)
-            return "\(place.isEmpty ? "" : place + ".")\(key.stringValue) is missing."
-        case .valueNotFound(let type, let context): return "\(path(context)) has to be \(name(of: type)), not null."
-        default: return "The message is not JSON."
+        if case .verbatim(let text)? = data, text.utf8.count > limits.peerMessageBytes {
+            throw .tooLarge(maximum: limits.peerMessageBytes)
         }
     }
 
-    private static func name(of type: any Any.Type) -> String {
-        switch type {
-        case is String.Type: "a string"
-        case is Bool.Type: "true or false"
-        case is [Stream].Type, is [String].Type, is [Any].Type: "an array"
-        default: "an object"
+    /// The `id` of what may be no message otherwise, so that its refusal finds whoever waits for the reply.
+    static func identifier(in text: [UInt8], limits: Limits) -> JSONValue? {
+        var message = ClientMessage()
+        do throws(JSONReader.Malformed) {
+            var reader = try JSONReader(text, maximumDepth: limits.controlMessageDepth)
+            try reader.readObject { name, reader throws(JSONReader.Malformed) in
+                if name == "id" { try message.readIdentifier(&reader) } else { try reader.skip() }
+            }
+        } catch {
+            // What was read until then will do.
         }
+        return message.id
+    }
+
+    private init() {}
+
+    private mutating func read(_ reader: inout JSONReader, entries: Int) throws(JSONReader.Malformed) {
+        var seen: Set<String> = []
+        try reader.readObject { name, reader throws(JSONReader.Malformed) in
+            guard Self.names.contains(name) else { return try reader.skip() }
+            // Readers disagree on which one counts.
+            guard seen.insert(name).inserted else { throw reader.malformed(.other("is there twice")) }
+            if name == "data" {
+                data = .verbatim(try reader.readText())
+            } else if try !reader.readNull() {
+                try readMember(name, &reader, entries: entries)
+            }
+        }
+        try reader.finish()
+        guard !type.isEmpty else { throw reader.malformed(.other("type is missing")) }
+    }
+
+    static let names: Set<String> = [
+        "type", "id", "room", "token", "name", "role", "privacy", "resume", "policy", "connection", "sdp", "offer",
+        "streams", "stream", "muted", "paused", "peer", "action", "to", "data",
+    ]
+
+    private mutating func readMember(
+        _ name: String,
+        _ reader: inout JSONReader,
+        entries: Int
+    ) throws(JSONReader.Malformed) {
+        switch name {
+        case "id": try readIdentifier(&reader)
+        case "offer": offer = try reader.readUnsigned()
+        case "paused": paused = try reader.readBool()
+        case "muted": muted = try Self.readStrings(&reader, atMost: entries)
+        case "streams":
+            var list: [Stream] = []
+            try reader.readArray(atMost: entries) { reader throws(JSONReader.Malformed) in
+                list.append(try Stream(&reader, entries: entries))
+            }
+            streams = list
+        default: readText(name, try reader.readString())
+        }
+    }
+
+    private mutating func readText(_ name: String, _ text: String) {
+        switch name {
+        case "type": type = text
+        case "room": room = text
+        case "token": token = text
+        case "name": self.name = text
+        case "role": role = text
+        case "privacy": privacy = text
+        case "resume": resume = text
+        case "policy": policy = text
+        case "connection": connection = text
+        case "sdp": sdp = text
+        case "stream": stream = text
+        case "peer": peer = text
+        case "action": action = text
+        case "to": to = text
+        default: break
+        }
+    }
+
+    private mutating func readIdentifier(_ reader: inout JSONReader) throws(JSONReader.Malformed) {
+        guard reader.isStringOrNumber() else {
+            guard try !reader.readNull() else { return }
+            throw reader.malformed(.otherType("a string or a number"))
+        }
+        let text = try reader.readText()
+        guard text.utf8.count <= Self.longestIdentifier + 2 else {
+            throw reader.malformed(.other("has at most \(Self.longestIdentifier) bytes"))
+        }
+        id = .verbatim(text)
+    }
+
+    fileprivate static func readStrings(
+        _ reader: inout JSONReader,
+        atMost count: Int
+    ) throws(JSONReader.Malformed) -> [String] {
+        var list: [String] = []
+        try reader.readArray(atMost: count) { reader throws(JSONReader.Malformed) in
+            list.append(try reader.readString())
+        }
+        return list
+    }
+
+    private static func refusal(_ error: JSONReader.Malformed) -> Refusal {
+        let path = error.path.prefix(4).map { String($0.prefix(32)) }.joined(separator: ".")
+        let place = path.isEmpty ? "The message" : path
+        switch error.reason {
+        case .notUTF8: return .notUTF8
+        case .notJSON: return .wrong("The message is not JSON.")
+        case .tooDeep(let maximum): return .wrong("The message is nested more than \(maximum) deep.")
+        case .otherType(let type): return .wrong("\(place) has to be \(type).")
+        case .other(let text): return .wrong(path.isEmpty ? "\(text)." : "\(path) \(text).")
+        }
+    }
+}
+
+extension ClientMessage.Stream {
+    fileprivate init(_ reader: inout JSONReader, entries: Int) throws(JSONReader.Malformed) {
+        var stream: String?
+        var mids: [String]?
+        var kind: String?
+        var muted: [String]?
+        try reader.readObject { name, reader throws(JSONReader.Malformed) in
+            switch name {
+            case "stream": stream = try reader.readString()
+            case "mids": mids = try ClientMessage.readStrings(&reader, atMost: entries)
+            case "kind" where try !reader.readNull(): kind = try reader.readString()
+            case "muted" where try !reader.readNull():
+                muted = try ClientMessage.readStrings(&reader, atMost: entries)
+            case "kind", "muted": break
+            default: try reader.skip()
+            }
+        }
+        guard let stream else { throw reader.malformed(.other("has no stream")) }
+        guard let mids else { throw reader.malformed(.other("has no mids")) }
+        self.init(stream: stream, kind: kind, mids: mids, muted: muted)
     }
 }

@@ -1,5 +1,4 @@
 import Commands
-import Foundation
 import Logging
 import NIOCore
 import NIOWebSocket
@@ -23,22 +22,33 @@ struct ControlSession: Sendable {
 
     private var limits: Limits { configuration.limits }
 
+    private enum Part {
+        case reader
+        case writer
+        case end
+        case patience
+    }
+
     /// Runs until the client or the server ends it.
     func run(_ channel: Channel) async {
         let socket = ControlSocket(capacity: limits.controlQueue, maximumBytes: limits.controlQueueBytes)
         do {
             try await channel.executeThenClose { inbound, outbound in
-                await withTaskGroup(of: Void.self) { group in
+                await withTaskGroup(of: Part.self) { group in
                     group.addTask {
                         await read(inbound, socket)
                         socket.finish()
+                        return .reader
                     }
-                    group.addTask { await write(socket, outbound) }
-                    await group.next()
-                    // When the reader was the first, what waits is still written, the reason of the end among it; a client that
-                    // doesn't read it is not waited for.
-                    group.addTask { try? await Task.sleep(for: Self.patience) }
-                    await group.next()
+                    group.addTask {
+                        await write(socket, outbound)
+                        return .writer
+                    }
+                    group.addTask {
+                        for await _ in socket.end {}
+                        return .end
+                    }
+                    await waitForEnd(of: &group)
                     group.cancelAll()
                 }
             }
@@ -48,21 +58,24 @@ struct ControlSession: Sendable {
         socket.finish()
     }
 
+    /// Waits until either half is over, and then until the other one is too: what waits is still written, the reason of the end among
+    /// it, and the client closes. One that doesn't read it, or doesn't close, is not waited for.
+    private func waitForEnd(of group: inout TaskGroup<Part>) async {
+        var running: Set<Part> = [.reader, .writer]
+        if let first = await group.next() { running.remove(first) }
+        group.addTask {
+            try? await Task.sleep(for: Self.patience)
+            return .patience
+        }
+        while !running.isEmpty, let part = await group.next(), part != .patience { running.remove(part) }
+    }
+
     private func write(_ socket: ControlSocket, _ outbound: NIOAsyncChannelOutboundWriter<WebSocketFrame>) async {
         do {
-            for await message in socket.messages {
-                switch message {
-                case .text(let text):
-                    socket.isTaken(text)
-                    try await outbound.write(WebSocketFrame(fin: true, opcode: .text, data: ByteBuffer(string: text)))
-                case .ping: try await outbound.write(WebSocketFrame(fin: true, opcode: .ping, data: ByteBuffer()))
-                case .pong(let data): try await outbound.write(WebSocketFrame(fin: true, opcode: .pong, data: data))
-                case .close(let code, let reason):
-                    var data = ByteBuffer()
-                    data.write(webSocketErrorCode: code)
-                    data.writeString(String(reason.prefix(100)))
-                    try await outbound.write(WebSocketFrame(fin: true, opcode: .connectionClose, data: data))
-                    return
+            for await _ in socket.bell {
+                while let message = socket.take() {
+                    try await outbound.write(Self.frame(of: message))
+                    if case .close = message { return }
                 }
             }
         } catch {
@@ -70,38 +83,46 @@ struct ControlSession: Sendable {
         }
     }
 
+    private static func frame(of message: ControlSocket.Outgoing) -> WebSocketFrame {
+        switch message {
+        case .text(let text): return WebSocketFrame(fin: true, opcode: .text, data: ByteBuffer(string: text))
+        case .ping: return WebSocketFrame(fin: true, opcode: .ping, data: ByteBuffer())
+        case .pong(let data): return WebSocketFrame(fin: true, opcode: .pong, data: data)
+        case .close(let code, let reason):
+            var data = ByteBuffer()
+            data.write(webSocketErrorCode: code)
+            data.writeString(String(reason.prefix(100)))
+            return WebSocketFrame(fin: true, opcode: .connectionClose, data: data)
+        }
+    }
+
     private func read(_ inbound: NIOAsyncChannelInboundStream<WebSocketFrame>, _ socket: ControlSocket) async {
         var state = State(limits: limits)
         let activity = state.activity
-        // After a close of ours what still comes is read and forgotten: were it left unread, the client would get a reset in place of
-        // the reason.
-        var isClosing = false
         let watch = Task { await watchSilence(socket, activity) }
         do {
             for try await frame in inbound {
                 activity.note()
+                if frame.opcode == .connectionClose {
+                    socket.finish()
+                    break
+                }
+                // After a close of ours what still comes is read and forgotten: were it left unread, the client would get a reset in
+                // place of the reason.
+                if socket.isOver { continue }
+                guard state.admitsMessage() else {
+                    socket.close(.policyViolation, "Too many messages.")
+                    continue
+                }
                 switch frame.opcode {
-                case .connectionClose:
-                    socket.close(.normalClosure, "")
-                    throw CancellationError()
-                case _ where isClosing: break
-                case .text:
-                    let text = Array(frame.unmaskedData.readableBytesView)
-                    guard state.admitsMessage() else {
-                        socket.close(.policyViolation, "Too many messages.")
-                        isClosing = true
-                        continue
-                    }
-                    await receive(text, &state, socket)
+                case .text: await receive(Array(frame.unmaskedData.readableBytesView), &state, socket)
                 case .ping: socket.send(.pong(frame.unmaskedData))
-                case .binary:
-                    socket.close(.unacceptableData, "Messages are text frames of JSON.")
-                    isClosing = true
+                case .binary: socket.close(.unacceptableData, "Messages are text frames of JSON.")
                 default: break
                 }
             }
         } catch {
-            // The socket is broken, or has been closed for a reason that was told.
+            // The socket is broken.
         }
         watch.cancel()
         if let peer = state.peer { await directory.disconnected(peer, from: socket) }
@@ -152,7 +173,7 @@ struct ControlSession: Sendable {
     private func receive(_ text: [UInt8], _ state: inout State, _ socket: ControlSocket) async {
         var id: JSONValue?
         do throws(Problem) {
-            let message = try ClientMessage(parsing: text)
+            let message = try parse(text, isStranger: state.peer == nil)
             id = message.id
             guard var reply = try await carryOut(message, &state, socket) else { return }
             if let id, case .object(var object) = reply {
@@ -161,7 +182,20 @@ struct ControlSession: Sendable {
             }
             socket.send(reply)
         } catch {
-            socket.send(error.json(replyingTo: id))
+            if error.closes { return socket.close(.dataInconsistentWithMessage, error.detail) }
+            socket.send(error.json(replyingTo: id ?? ClientMessage.identifier(in: text, limits: limits)))
+        }
+    }
+
+    /// - Parameter isStranger: Whether he is in no room: then he has no long messages to send.
+    private func parse(_ text: [UInt8], isStranger: Bool) throws(Problem) -> ClientMessage {
+        if isStranger, text.count > limits.controlRequestBytes {
+            throw .tooLarge(maximum: limits.controlRequestBytes)
+        }
+        do throws(ClientMessage.Refusal) {
+            return try ClientMessage(parsing: text, limits: limits)
+        } catch {
+            throw Problem(error)
         }
     }
 
@@ -218,9 +252,6 @@ struct ControlSession: Sendable {
             }
         case "message":
             guard let data = message.data else { throw Problem.badMessage("data is missing.") }
-            guard ControlSocket.text(of: data).utf8.count <= limits.peerMessageBytes else {
-                throw .tooLarge(maximum: limits.peerMessageBytes)
-            }
             try await directory.relay(data, from: peer, to: message.to)
         default: throw Problem.badMessage("type is unknown: \(message.type.prefix(32)).")
         }

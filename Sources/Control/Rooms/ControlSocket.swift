@@ -1,4 +1,3 @@
-import Foundation
 import NIOCore
 import NIOWebSocket
 import Worker
@@ -13,57 +12,96 @@ final class ControlSocket: Sendable {
         case close(WebSocketErrorCode, String)
     }
 
-    let messages: AsyncStream<Outgoing>
-    private let continuation: AsyncStream<Outgoing>.Continuation
+    private struct State: Sendable {
+        var queue: [Outgoing] = []
+        /// How many of the queue are taken already.
+        var takenCount = 0
+        /// Of texts that wait.
+        var waitingBytes = 0
+        /// Nothing is taken in any more.
+        var isOver = false
+
+        mutating func take() -> Outgoing? {
+            guard takenCount < queue.count else { return nil }
+            let message = queue[takenCount]
+            takenCount += 1
+            if case .text(let text) = message { waitingBytes -= text.utf8.count }
+            // Those that are taken go in batches: each by itself would move all others.
+            if takenCount == queue.count || takenCount == 64 {
+                queue.removeFirst(takenCount)
+                takenCount = 0
+            }
+            return message
+        }
+    }
+
+    /// Rings when something waits, and ends when nothing more will come.
+    let bell: AsyncStream<Void>
+    /// Ends when the socket is over, however much of it is still to be written.
+    let end: AsyncStream<Void>
+    private let ring: AsyncStream<Void>.Continuation
+    private let over: AsyncStream<Void>.Continuation
+    private let capacity: Int
     private let maximumBytes: Int
-    /// Of texts that wait.
-    private let waitingBytes = Locked(0)
+    private let state = Locked(State())
 
     /// - Parameters:
     ///   - capacity: Messages that wait at most.
     ///   - maximumBytes: Bytes of them.
     init(capacity: Int, maximumBytes: Int) {
+        self.capacity = capacity
         self.maximumBytes = maximumBytes
-        (messages, continuation) = AsyncStream.makeStream(
-            of: Outgoing.self,
-            bufferingPolicy: .bufferingOldest(capacity)
-        )
+        (bell, ring) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        (end, over) = AsyncStream.makeStream(of: Void.self)
     }
 
-    /// Queues a message. One that doesn't fit any more ends the socket: its client comes back and is told how things stand.
+    /// Queues a message. One that doesn't fit any more ends the socket, and what waited is forgotten: its client comes back and is
+    /// told how things stand.
     func send(_ message: Outgoing) {
-        if case .text(let text) = message {
-            let isTooMuch = waitingBytes.withLock { bytes in
-                bytes += text.utf8.count
-                return bytes > maximumBytes
+        let isTooMuch = state.withLock { state in
+            guard !state.isOver else { return false }
+            state.queue.append(message)
+            if case .text(let text) = message { state.waitingBytes += text.utf8.count }
+            guard state.queue.count - state.takenCount > capacity || state.waitingBytes > maximumBytes else {
+                return false
             }
-            if isTooMuch { return continuation.finish() }
+            state = State(queue: [.close(.policyViolation, "Too far behind: join again.")], isOver: true)
+            return true
         }
-        if case .dropped = continuation.yield(message) { continuation.finish() }
+        announce(isOver: isTooMuch)
     }
 
-    /// A text doesn't wait any more.
-    func isTaken(_ text: String) { waitingBytes.withLock { $0 -= text.utf8.count } }
+    func send(_ message: JSONValue) { send(.text(message.encoded)) }
 
-    func send(_ message: JSONValue) { send(.text(Self.text(of: message))) }
-
-    /// Says why, and ends.
+    /// Says why, after what waits, and ends.
     func close(_ code: WebSocketErrorCode, _ reason: String) {
-        continuation.yield(.close(code, reason))
-        continuation.finish()
+        state.withLock { state in
+            guard !state.isOver else { return }
+            state.queue.append(.close(code, reason))
+            state.isOver = true
+        }
+        announce(isOver: true)
     }
 
     /// Ends, as was meant to be.
     func end(_ reason: String) { close(.normalClosure, reason) }
 
-    /// Nothing is sent any more.
-    func finish() { continuation.finish() }
+    /// Nothing more is sent than what waits.
+    func finish() { end("") }
+
+    /// Whether nothing can be sent any more.
+    var isOver: Bool { state.withLock { $0.isOver } }
+
+    /// The next one to write.
+    func take() -> Outgoing? { state.withLock { $0.take() } }
+
+    private func announce(isOver: Bool) {
+        ring.yield()
+        guard isOver else { return }
+        ring.finish()
+        over.finish()
+    }
 
     /// A message's text; encoded once, it can be sent to many.
-    static func text(of message: JSONValue) -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        guard let data = try? encoder.encode(message) else { return "{\"type\":\"error\",\"code\":\"internal\"}" }
-        return String(decoding: data, as: UTF8.self)
-    }
+    static func text(of message: JSONValue) -> String { message.encoded }
 }
