@@ -11,7 +11,7 @@ struct LoadPlan: Sendable {
     var viewers: Int
     /// Streams that each viewer watches.
     var streamsPerViewer: Int
-    /// Streams that come over one session: all of a viewer's with Janus, one with WHEP.
+    /// Streams that come over one session: all of a viewer's with Janus and in a room, one with WHEP.
     var streamsPerSession: Int
 
     var codec: VideoCodec
@@ -25,12 +25,17 @@ struct LoadPlan: Sendable {
     var keyframeFactor: Double
     /// How long a publisher takes to send a frame, as a pacer does; zero sends its packets as one burst.
     var spread: Duration
-    /// Whether each publisher sends audio too: 50 packets a second.
+    /// Whether each publisher sends audio too.
     var hasAudio: Bool
+    var audioPacketsPerSecond: Double
 
     var profiles: [SRTPProfile]
     /// Viewers that join in a second; 0 is as fast as the server answers.
     var joinsPerSecond: Double
+    /// Viewers whose signalling is under way at a time.
+    var parallelJoins: Int
+    /// Viewers at the beginning and at the end of joining whose cost to the server is looked at; 0 is none.
+    var measuredJoins: Int
     /// Viewers that join before all others and have a picture before those begin.
     var firstViewers: Int
     /// Viewers that decrypt and check all that they receive, spread evenly over the order of joining.

@@ -3,8 +3,6 @@ import Transport
 
 /// One run, from the first publisher's offer to the report.
 struct LoadRun: Sendable {
-    /// Viewers whose signalling is under way at a time.
-    static let parallelJoins = 64
     private static let publisherPatience = Duration.seconds(20)
     /// What a server may take to recover from a surge.
     private static let recovery = Duration.seconds(2)
@@ -28,15 +26,13 @@ struct LoadRun: Sendable {
             )
         }
 
-        try await join(0..<plan.firstViewers, media)
-        let firstSessions = plan.firstViewers * plan.sessionsPerViewer
-        _ = try await wait(plan.patience, media) { $0.viewersWithPicture >= firstSessions }
-        media.send(.markFirstViewers)
-        let joinStart = ContinuousClock.now
-        try await join(plan.firstViewers..<plan.viewers, media)
-        let joined = ContinuousClock.now - joinStart
-        let sessions = plan.viewers * plan.sessionsPerViewer
-        _ = try await wait(plan.patience, media) { $0.viewersWithPicture + $0.handshakesFailed >= sessions }
+        var costs: JoinCosts?
+        let joining: Duration
+        if plan.measuredJoins > 0, let server = plan.serverProcess {
+            (joining, costs) = try await joinMeasured(media, server: server)
+        } else {
+            joining = try await joinInTwo(media)
+        }
         try await Task.sleep(for: plan.warmUp)
         if plan.surge > 1 {
             media.send(.beginSurge)
@@ -53,12 +49,15 @@ struct LoadRun: Sendable {
         try await Task.sleep(for: Self.drain)
         let after = try plan.serverProcess.map { process throws(LoadError) in try ProcessTime(process: process) }
         let ownAfter = try ProcessTime(process: getpid())
+        let received = signalling.received
         media.send(.stop)
         let outcome = try await media.outcome()
         try? await signalling.finish()
 
         var report = Report(outcome, plan: plan)
-        report.joinSeconds = joined.seconds
+        report.joinSeconds = joining.seconds
+        report.joinCosts = costs
+        report.messages = received
         report.loadCPUSeconds = ownAfter.seconds - ownBefore.seconds
         if let before, let after {
             report.serverCPUSeconds = after.seconds - before.seconds
@@ -70,34 +69,8 @@ struct LoadRun: Sendable {
         return report
     }
 
-    /// Lets viewers join at the plan's rate.
-    private func join(_ viewers: Range<Int>, _ media: MediaThread) async throws {
-        let start = ContinuousClock.now
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            var running = 0
-            for (place, viewer) in viewers.enumerated() {
-                if running >= Self.parallelJoins {
-                    try await group.next()
-                    running -= 1
-                }
-                if plan.joinsPerSecond > 0 {
-                    try await Task.sleep(until: start + .seconds(Double(place) / plan.joinsPerSecond))
-                }
-                running += 1
-                group.addTask {
-                    let streams = (0..<plan.streamsPerViewer).map { (viewer + 1 + $0) % plan.publishers }
-                    let startedAt = Instant.now.nanoseconds
-                    for peer in try await signalling.watch(streams, viewer: viewer, startedAt: startedAt) {
-                        media.send(.add(peer))
-                    }
-                }
-            }
-            try await group.waitForAll()
-        }
-    }
-
     /// - Returns: Whether it came to hold in time.
-    private func wait(
+    func wait(
         _ patience: Duration,
         _ media: MediaThread,
         _ condition: (Progress) -> Bool

@@ -3,7 +3,7 @@ import AsyncHTTPClient
 import Foundation
 import Transport
 
-/// The load generator: publishers and viewers in any number against a WHIP/WHEP server or Janus's videoroom.
+/// The load generator: publishers and viewers in any number against a WHIP/WHEP server, a room of Sluice's, or Janus's videoroom.
 @main
 struct SluiceLoad: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -32,14 +32,19 @@ struct SluiceLoad: AsyncParsableCommand {
     var whep = "http://127.0.0.1:8080/load%/whep"
     @Option(help: "Janus's HTTP API, such as http://127.0.0.1:8088/janus, in place of WHIP and WHEP.")
     var janus: String?
-    @Option(help: "A bearer token for WHIP and WHEP.")
+    @Option(
+        help:
+            "The control WebSocket, such as ws://127.0.0.1:8080/v1/ws, in place of WHIP and WHEP: all are in one room."
+    )
+    var websocket: String?
+    @Option(help: "A bearer token for WHIP, WHEP and the control WebSocket.")
     var token: String?
 
     @Option(help: "Publishers, each of one stream.")
     var publishers = 1
     @Option(help: "Viewers.")
     var viewers = 100
-    @Option(help: "Streams that each viewer watches: viewer N those behind stream N, round the circle.")
+    @Option(help: "Streams that each viewer watches: viewer N those behind stream N, round the circle; in a room, all.")
     var streams = 1
 
     @Option(help: "VP8 or H264.")
@@ -56,13 +61,21 @@ struct SluiceLoad: AsyncParsableCommand {
         help: "Milliseconds that a frame's packets are spread over, as a browser's pacer does; 0 sends a frame at once."
     )
     var spread = 0.0
-    @Flag(inversion: .prefixedNo, help: "Send Opus too, 50 packets a second.")
+    @Flag(inversion: .prefixedNo, help: "Send Opus too.")
     var audio = true
+    @Option(help: "Opus packets a second, 1 to 50.")
+    var audioRate = 50.0
     @Option(help: "gcm or cm: AEAD_AES_128_GCM, or AES128_CM_HMAC_SHA1_80.")
     var srtp = Encryption.gcm
 
     @Option(help: "Viewers that join in a second; 0 is as fast as the server answers.")
     var joinRate = 0.0
+    @Option(help: "Viewers whose signalling is under way at a time.")
+    var parallelJoins = 64
+    @Option(
+        help: "Viewers at the beginning, and at the end, of joining whose cost to the server is looked at; 0 is none."
+    )
+    var measuredJoins = 0
     @Option(help: "Viewers that join, and have a picture, before all others begin to.")
     var firstViewers = 0
     @Option(help: "Viewers that decrypt and check every payload, spread over the order of joining.")
@@ -104,6 +117,14 @@ struct SluiceLoad: AsyncParsableCommand {
         try check((0...0.5).contains(loss), "--loss is 0 to 0.5, not \(loss)")
         try check((1...20).contains(surge), "--surge is 1 to 20, not \(surge)")
         try check((1...600).contains(surgeDuration), "--surge-duration is 1 to 600 seconds, not \(surgeDuration)")
+        try check((1...50).contains(audioRate), "--audio-rate is 1 to 50, not \(audioRate)")
+        try check(websocket == nil || janus == nil && streams == 1, "--websocket goes without --janus and --streams")
+        try check((1...1000).contains(parallelJoins), "--parallel-joins is 1 to 1000, not \(parallelJoins)")
+        try check((0...(viewers / 2)).contains(measuredJoins), "--measured-joins is 0 to half the number of viewers")
+        try check(
+            measuredJoins == 0 || serverPid != nil && firstViewers == 0,
+            "--measured-joins needs --server-pid, and goes without --first-viewers"
+        )
         try check(joinRate >= 0, "--join-rate is 0 or more, not \(joinRate)")
         try check((0...viewers).contains(firstViewers), "--first-viewers is 0 to the number of viewers")
         try check((0...viewers).contains(verify) || verify == 20, "--verify is 0 to the number of viewers")
@@ -116,8 +137,8 @@ struct SluiceLoad: AsyncParsableCommand {
         let plan = LoadPlan(
             publishers: publishers,
             viewers: viewers,
-            streamsPerViewer: streams,
-            streamsPerSession: janus == nil ? 1 : streams,
+            streamsPerViewer: websocket == nil ? streams : publishers,
+            streamsPerSession: websocket != nil ? publishers : janus != nil ? streams : 1,
             codec: codec,
             framesPerSecond: fps,
             bitrate: bitrate,
@@ -125,8 +146,11 @@ struct SluiceLoad: AsyncParsableCommand {
             keyframeFactor: keyframeFactor,
             spread: .seconds(spread / 1000),
             hasAudio: audio,
+            audioPacketsPerSecond: audioRate,
             profiles: srtp.profiles,
             joinsPerSecond: joinRate,
+            parallelJoins: parallelJoins,
+            measuredJoins: measuredJoins,
             firstViewers: firstViewers,
             verifiedViewers: min(verify, viewers),
             loss: loss,
@@ -139,10 +163,12 @@ struct SluiceLoad: AsyncParsableCommand {
             serverProcess: serverPid
         )
         var configuration = HTTPClient.Configuration()
-        configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = LoadRun.parallelJoins + 2
+        configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = parallelJoins + 2
         let client = HTTPClient(configuration: configuration)
         let signalling: any Signalling =
-            if let janus {
+            if let websocket {
+                RoomSignalling(url: websocket, token: token, plan: plan)
+            } else if let janus {
                 JanusSignalling(client: client, url: janus, plan: plan)
             } else {
                 HTTPSignalling(client: client, publishURL: whip, watchURL: whep, token: token, plan: plan)

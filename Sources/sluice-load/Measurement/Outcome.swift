@@ -23,7 +23,10 @@ struct Outcome: Sendable {
         var index: Int
         var isConnected: Bool
         var isVerified: Bool
+        /// From asking for its first stream to the end of the DTLS handshake.
+        var timeToConnection: Duration?
         var timeToPicture: Duration?
+        var streamsReceived: Int
         var lastWholeFrame: Instant?
         var lostWhileOthersJoined: UInt64
         var surge: Viewer.Counts

@@ -46,8 +46,15 @@ struct Report: Encodable, Sendable {
     var audioLatency: Latency
     /// Milliseconds from asking for a stream to its first whole frame.
     var timeToPicture: Latency
+    /// Milliseconds from asking for a stream, or from opening the WebSocket, to the end of the DTLS handshake.
+    var timeToConnection: Latency
+    /// Streams whose video came, of the viewer with the fewest.
+    var leastStreams: Int
     /// How long all viewers' signalling took.
     var joinSeconds = 0.0
+    var joinCosts: JoinCosts?
+    /// What came over WebSockets until the end of the measurement, by type of message.
+    var messages: [String: MessageTally.Traffic]?
     var handshakesFailed: Int
     /// Since the first viewers were there.
     var keyframeRequests: UInt64
@@ -111,17 +118,15 @@ struct Report: Encodable, Sendable {
 
         videoLatency = Latency(window.latency.video)
         audioLatency = Latency(window.latency.audio)
-        var pictures = LatencyHistogram()
-        for viewer in outcome.viewers {
-            if let time = viewer.timeToPicture { pictures.record(UInt64(clamping: time.wholeNanoseconds)) }
-        }
-        timeToPicture = Latency(pictures)
+        timeToPicture = Self.latency(outcome.viewers.compactMap(\.timeToPicture))
+        timeToConnection = Self.latency(outcome.viewers.compactMap(\.timeToConnection))
+        leastStreams = outcome.viewers.map(\.streamsReceived).min() ?? 0
         handshakesFailed = outcome.handshakesFailed
         keyframeRequests = outcome.publishers.reduce(0) { $0 + $1.keyframeRequests } - outcome.keyframeRequestsBefore
         if plan.surge > 1 {
             let sent = Double(outcome.surgeFrames) / Double(plan.publishers) * Double(plan.streamsPerSession)
             let frames = outcome.viewers.map { Double($0.surge.wholeFrames) / max(sent, 1) * 100 }
-            let audio = 50 * plan.surgeDuration.seconds * Double(plan.streamsPerSession)
+            let audio = plan.audioPacketsPerSecond * plan.surgeDuration.seconds * Double(plan.streamsPerSession)
             surge = Surge(
                 leastFramesPercent: frames.min() ?? 0,
                 framesPercent: frames.reduce(0, +) / Double(max(frames.count, 1)),
@@ -135,6 +140,12 @@ struct Report: Encodable, Sendable {
         lostByFirstViewers = outcome.viewers.reduce(0) { sum, viewer in
             sum + (viewer.index < plan.firstViewers ? viewer.lostWhileOthersJoined : 0)
         }
+    }
+
+    private static func latency(_ times: [Duration]) -> Latency {
+        var histogram = LatencyHistogram()
+        for time in times { histogram.record(UInt64(clamping: time.wholeNanoseconds)) }
+        return Latency(histogram)
     }
 
     /// One JSON object, with `serverMicrosecondsPerPacket` and `loadMicrosecondsPerPacket` in it.
@@ -179,6 +190,7 @@ struct Report: Encodable, Sendable {
             ("payloads checked", "\(payloadsVerified) right, \(payloadsCorrupt) wrong"),
             ("latency of video", latency(videoLatency)),
             ("latency of audio", latency(audioLatency)),
+            ("time to a connection", latency(timeToConnection)),
             ("time to a picture", latency(timeToPicture)),
             ("joining", "\(number(joinSeconds)) s of signalling, \(handshakesFailed) handshakes failed"),
             ("keyframes", "\(keyframes) sent, \(keyframeRequests) asked for"),
@@ -195,6 +207,8 @@ struct Report: Encodable, Sendable {
                 )
             )
         }
+        rows += joinCosts?.rows(number) ?? []
+        if let messages { rows += Self.rows(messages) }
         if let cost = serverMicrosecondsPerPacket, let used = serverCPUSeconds, let memory = serverResidentMegabytes {
             rows.append(("server's CPU", "\(number(cost, 3)) µs a packet received (\(number(used)) s in all)"))
             rows.append(("server's memory", "\(number(memory, 1)) MB"))

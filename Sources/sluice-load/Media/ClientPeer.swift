@@ -42,6 +42,7 @@ final class ClientPeer {
     private(set) var sealer: SRTPSealer?
     private(set) var opener: SRTPOpener?
     private(set) var profile: SRTPProfile?
+    private(set) var connectedAt: Instant?
 
     private var ice: ICEClient
     private let dtls: DTLSEndpoint
@@ -104,7 +105,7 @@ final class ClientPeer {
         case .dtls:
             _ = dtls.receive(UnsafeRawBufferPointer(datagram), now: now)
             drain()
-            if sealer == nil, case .established(let keys) = dtls.state { establish(keys) }
+            if sealer == nil, case .established(let keys) = dtls.state { establish(keys, now: now) }
         case .unknown: break
         }
         return .none
@@ -128,7 +129,8 @@ final class ClientPeer {
         drain()
     }
 
-    private func establish(_ keys: SRTPKeys) {
+    private func establish(_ keys: SRTPKeys, now: Instant) {
+        connectedAt = now
         sealer = try? SRTPSealer(profile: keys.profile, masterKey: keys.localKey, masterSalt: keys.localSalt)
         opener = try? SRTPOpener(
             profile: keys.profile,

@@ -25,7 +25,6 @@ struct PublisherSources: Sendable {
 ///
 /// Confined to the media thread.
 final class Publisher {
-    private static let audioInterval = Duration.milliseconds(20)
     private static let audioPayloadBytes = 160
     private static let reportInterval = Duration.seconds(1)
     /// Packets kept to answer NACKs, a power of two.
@@ -97,6 +96,10 @@ final class Publisher {
 
     deinit { slab.deallocate() }
 
+    private var audioInterval: Duration { .seconds(1 / plan.audioPacketsPerSecond) }
+    /// RTP clock ticks from one audio packet to the next.
+    private var audioTicks: UInt32 { UInt32(48_000 / plan.audioPacketsPerSecond) }
+
     /// When `advance` has to be called next.
     var nextDeadline: Instant {
         guard peer.isConnected, !isPaused else { return .distantFuture }
@@ -127,7 +130,7 @@ final class Publisher {
         while let due = nextAudio, due <= now {
             sendAudio(now: .now)
             frames += 1
-            nextAudio = frames < 4 ? due + Self.audioInterval : now + Self.audioInterval
+            nextAudio = frames < 4 ? due + audioInterval : now + audioInterval
         }
         if let due = nextReport, due <= now {
             sendReports(now: now)
@@ -257,7 +260,7 @@ final class Publisher {
             payloadType: PublisherSources.audioPayloadType,
             marker: false,
             sequence: audioSequence,
-            timestamp: audioFrame &* 960,
+            timestamp: audioFrame &* audioTicks,
             ssrc: sources.audio,
             at: slab
         )
@@ -351,7 +354,7 @@ final class Publisher {
         reportBuffer.removeAll(keepingCapacity: true)
         let videoClock = UInt32(truncatingIfNeeded: Int(Double(frame) * 90_000 / plan.framesPerSecond))
         for (ssrc, clock, count) in [
-            (sources.video, videoClock, videoSequence), (sources.audio, audioFrame &* 960, audioSequence),
+            (sources.video, videoClock, videoSequence), (sources.audio, audioFrame &* audioTicks, audioSequence),
         ] where ssrc != sources.audio || plan.hasAudio {
             let report = RTCPPacket.SenderReport(
                 ssrc: ssrc,

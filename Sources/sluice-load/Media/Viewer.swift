@@ -8,6 +8,8 @@ import Wire
 final class Viewer {
     /// Most packets that one NACK asks for.
     private static let maximumNackedPackets = 64
+    /// Most report blocks of one receiver report (RFC 3550 §6.4.2).
+    private static let blocksPerReport = 31
 
     /// One RTP source that comes in.
     private struct Source {
@@ -89,6 +91,9 @@ final class Viewer {
         self.payloadTypes = kinds
     }
 
+    /// Streams whose video came.
+    var streamsReceived: Int { sources.count(where: \.isVideo) }
+
     /// Takes an SRTP or SRTCP datagram in.
     func receive(_ datagram: UnsafeMutableRawBufferPointer, latency: inout LatencyByKind, now: Instant) {
         guard datagram.count > 12, !RTCP.isRTCP(secondByte: datagram[1]) else { return }
@@ -144,7 +149,10 @@ final class Viewer {
             )
         }
         rtcpBuffer.removeAll(keepingCapacity: true)
-        RTCPWriter.receiverReport(sender: 1, blocks: blocks, to: &rtcpBuffer)
+        for start in stride(from: 0, to: blocks.count, by: Self.blocksPerReport) {
+            let part = Array(blocks[start..<min(start + Self.blocksPerReport, blocks.count)])
+            RTCPWriter.receiverReport(sender: 1, blocks: part, to: &rtcpBuffer)
+        }
         RTCPWriter.sourceDescription(ssrc: 1, cname: "sluice-load", to: &rtcpBuffer)
         peer.sendRTCP(rtcpBuffer)
     }

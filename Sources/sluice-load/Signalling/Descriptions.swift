@@ -57,6 +57,9 @@ enum Descriptions {
         return (text, try plan(role, description, isOfferer: false, local: local, payloadTypes: payloadTypes))
     }
 
+    /// The MIDs of a publisher's offer.
+    static func mids(of plan: LoadPlan) -> [String] { plan.hasAudio ? ["0", "1"] : ["1"] }
+
     // MARK: Writing
 
     private static func offer(

@@ -6,4 +6,10 @@ protocol Signalling: Sendable {
     func watch(_ streams: [Int], viewer: Int, startedAt: UInt64) async throws -> [PeerPlan]
     /// Leaves nothing behind on the server that would not go by itself.
     func finish() async throws
+    /// What the server has sent over WebSockets until now, by type of message; nil where there are none.
+    var received: [String: MessageTally.Traffic]? { get }
+}
+
+extension Signalling {
+    var received: [String: MessageTally.Traffic]? { nil }
 }
