@@ -1,108 +1,145 @@
+// The room page: joins, and ties what happens in the room to what the page shows.
+
+import { clearChat, showMessage, startChat } from "/assets/chat.js";
+import { Devices } from "/assets/devices.js";
+import { showExpectedPrivacy } from "/assets/expectation.js";
+import { showLinks } from "/assets/links.js";
+import { announce, announceChanges, Recorders, RECORDING_REPEAT_MS } from "/assets/notices.js";
+import { linesOf, summaryOf } from "/assets/overlay.js";
 import { element, makeFragment, randomIdentifier, readFragment, showError, showPrivacy } from "/assets/page.js";
+import { addUnread, ask, setUnread, showPanel, startPanels } from "/assets/panels.js";
+import { levelOf, Measurements, worse } from "/assets/quality.js";
+import { download, Recording } from "/assets/recording.js";
+import { forget, remember, settings } from "/assets/settings.js";
+import { Tiles } from "/assets/tiles.js";
 import { join } from "/sdk/sluice.js";
 
 const WORDS = { idle: "Not in the room", connecting: "Connecting…", joined: "In the room", reconnecting: "Connection lost, connecting again…", left: "Left the room" };
+const MEASURE_MS = 2000;
+// Below it a panel covers the tiles: an arriving message doesn't open the chat there.
+const NARROW = matchMedia("(max-width: 600px)");
 
 let room = null;
 let camera = null;
 let screen = null;
-let media = null;
-const tiles = new Map();
-
-element("room-id").value = readFragment().identifier || randomIdentifier();
-element("name").value = localStorage.getItem("name") ?? "";
-element("form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  enter("publish");
-});
-element("watch-only").addEventListener("click", () => {
-  if (element("form").reportValidity()) enter("view");
-});
-element("camera").addEventListener("change", () => changeDevice("video"));
-element("microphone").addEventListener("change", () => changeDevice("audio"));
-element("mute").addEventListener("click", () => toggle("audio", "mute"));
-element("hide").addEventListener("click", () => toggle("video", "hide"));
-element("share").addEventListener("click", share);
-element("leave").addEventListener("click", () => room?.leave());
-element("chat-toggle").addEventListener("click", () => {
-  const isHidden = !element("chat").hidden;
-  element("chat").hidden = isHidden;
-  element("chat-toggle").setAttribute("aria-expanded", String(!isHidden));
-});
-element("chat-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  say();
-});
-navigator.mediaDevices?.addEventListener("devicechange", listDevices);
-showPreview();
+let recording = null;
+let known = new Map();
+let isLocked = false;
+let measurements = new Measurements();
+const levels = new Map();
+const devices = new Devices();
+const recorders = new Recorders();
+const tiles = new Tiles(element("tiles"), element("without-place"), askAboutPeer);
 
 /** The pages' tests look at it. */
 globalThis.sluiceRoom = () => room;
 
-async function showPreview() {
-  try {
-    media = await openDevices({ audio: true, video: true });
-  } catch (error) {
-    element("placeholder").textContent = `No camera: ${error.message}`;
-    return;
+start();
+
+function start() {
+  const { identifier, key, isViewOnly } = readFragment();
+  element("room-id").value = identifier || randomIdentifier();
+  element("key").value = key;
+  element("access").open = Boolean(key);
+  showSettings();
+  showExpectedPrivacy(Boolean(key));
+  listen();
+  if (isViewOnly) {
+    element("before-title").textContent = "Watch the room";
+    element("watch-only").textContent = "Watch";
+    element("watch-only").classList.add("primary");
+    document.body.classList.add("views");
+  } else {
+    openDevices();
   }
-  element("preview").srcObject = media;
-  element("placeholder").hidden = true;
-  listDevices();
-  showLevel();
+  setInterval(measure, MEASURE_MS);
 }
 
-function openDevices({ audio, video }) {
-  const chosen = (id) => (element(id).value ? { deviceId: { exact: element(id).value } } : {});
-  return navigator.mediaDevices.getUserMedia({
-    audio: audio ? { echoCancellation: true, noiseSuppression: true, ...chosen("microphone") } : false,
-    video: video ? { width: { ideal: 1280 }, height: { ideal: 720 }, ...chosen("camera") } : false,
+function listen() {
+  const onClick = (actions) => {
+    for (const [id, action] of Object.entries(actions)) element(id).addEventListener("click", action);
+  };
+  onClick({
+    "watch-only": () => element("form").reportValidity() && enter("view"),
+    mute: () => toggle("audio", "mute"),
+    hide: () => toggle("video", "hide"),
+    share,
+    leave,
+    layout: () => chooseLayout(tiles.layout === "grid" ? "speaker" : "grid"),
+    figures: toggleFigures,
+    record: () => (recording ? stopRecording() : startRecording()),
+    lock: () => act(isLocked ? "unlock" : "lock"),
+    end: endForAll,
+    invite: () => {
+      showPanel("more");
+      element("link-join").scrollIntoView({ block: "center" });
+      element("link-join").select();
+    },
+    forget: forgetSettings,
   });
-}
-
-async function listDevices() {
-  const devices = await navigator.mediaDevices.enumerateDevices();
-  for (const [id, kind, name] of [["camera", "videoinput", "Camera"], ["microphone", "audioinput", "Microphone"]]) {
-    const list = element(id);
-    const before = list.value;
-    list.replaceChildren(new Option(`Default ${name.toLowerCase()}`, ""));
-    devices.filter((device) => device.kind === kind && device.deviceId).forEach((device, index) => {
-      list.append(new Option(device.label || `${name} ${index + 1}`, device.deviceId));
+  element("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    enter(document.body.classList.contains("views") ? "view" : "publish");
+  });
+  element("key").addEventListener("input", () => showExpectedPrivacy(Boolean(element("key").value)));
+  element("name").addEventListener("change", () => remember({ name: element("name").value }));
+  element("camera").addEventListener("change", () => changeDevice("video"));
+  element("microphone").addEventListener("change", () => changeDevice("audio"));
+  for (const [id, name] of [["joins-muted", "joinsMuted"], ["joins-hidden", "joinsHidden"], ["shortcuts", "shortcuts"]]) {
+    element(id).addEventListener("change", () => {
+      remember({ [name]: element(id).checked });
+      if (!room) devices.showMuted();
     });
-    list.value = before;
   }
+  navigator.mediaDevices?.addEventListener("devicechange", () => devices.media && devices.list());
+  startPanels(() => Boolean(room) && settings.shortcuts);
+  startChat((text) => room.send({ text }), (error) => showError(error.message));
+  setInterval(() => recording && tellRecording(true), RECORDING_REPEAT_MS);
+  addEventListener("beforeunload", (event) => recording && event.preventDefault());
 }
 
-/** Shows how loud the microphone is until the room is entered. */
-function showLevel() {
-  const context = new AudioContext();
-  const analyser = context.createAnalyser();
-  context.createMediaStreamSource(media).connect(analyser);
-  const samples = new Float32Array(analyser.fftSize);
-  const timer = setInterval(() => {
-    if (room) {
-      clearInterval(timer);
-      context.close();
-      return;
-    }
-    analyser.getFloatTimeDomainData(samples);
-    element("level").value = Math.min(1, Math.max(...samples.map(Math.abs)) * 2);
-  }, 100);
+// Before the room
+
+async function openDevices() {
+  await devices.open();
+  devices.showLevel(() => Boolean(room));
+}
+
+function showSettings() {
+  element("name").value = settings.name;
+  element("camera").value = settings.camera;
+  element("microphone").value = settings.microphone;
+  element("joins-muted").checked = settings.joinsMuted;
+  element("joins-hidden").checked = settings.joinsHidden;
+  element("shortcuts").checked = settings.shortcuts;
+  setLayout(settings.layout);
+}
+
+function forgetSettings() {
+  forget();
+  showSettings();
+  element("forgotten").textContent = "Forgotten: this browser stores nothing of this page any more.";
 }
 
 async function changeDevice(kind) {
-  if (!media) return showPreview();
   try {
-    const track = (await openDevices({ [kind]: true })).getTracks()[0];
-    if (camera) {
+    if (!devices.media) {
+      await openDevices();
+      if (room) await publishCamera();
+      return;
+    }
+    const track = await devices.openChosen(kind);
+    if (!camera) {
+      devices.replace(track);
+      if (!room) devices.showMuted();
+    } else if (camera.media.getTracks().some((old) => old.kind === kind)) {
       await camera.replaceTrack(track);
     } else {
-      for (const old of media.getTracks().filter((old) => old.kind === kind)) {
-        media.removeTrack(old);
-        old.stop();
-      }
-      media.addTrack(track);
+      await room.unpublish(camera);
+      devices.replace(track);
+      await publishCamera();
     }
+    showCamera();
   } catch (error) {
     showError(`This device can't be used: ${error.message}`);
   }
@@ -110,47 +147,71 @@ async function changeDevice(kind) {
 
 async function enter(role) {
   showError("");
-  element("join").disabled = true;
-  const id = element("room-id").value;
+  for (const id of ["join", "watch-only"]) element(id).disabled = true;
+  const identifier = element("room-id").value;
+  const key = element("key").value;
   const name = element("name").value;
-  localStorage.setItem("name", name);
-  history.replaceState(null, "", makeFragment({ ...readFragment(), identifier: id }));
+  if (name) remember({ name });
+  history.replaceState(null, "", makeFragment({ ...readFragment(), identifier, key }));
   showState("connecting");
   try {
-    room = await join({ room: id, name, role, token: element("token").value || undefined });
+    room = await join({
+      room: identifier,
+      name,
+      role,
+      token: element("token").value || undefined,
+      ...(key ? { privacy: "e2ee", encryption: { passphrase: key } } : {}),
+    });
   } catch (error) {
     showState("idle");
     showError(error.message);
-    element("join").disabled = false;
+    for (const id of ["join", "watch-only"]) element(id).disabled = false;
     return;
   }
+  // Who only watches has no camera on.
+  if (role === "view") devices.close();
+  follow(room);
+  showInside(role, identifier, key);
+  if (role === "publish") {
+    await devices.ready;
+    if (devices.media && room) await publishCamera();
+  }
+}
+
+function follow(room) {
+  const on = (type, action) => room.addEventListener(type, ({ detail }) => action(detail));
+  on("state", ({ state }) => state === "left" || showState(state));
+  on("left", left);
+  on("peers", showPeers);
+  on("stream-added", showStream);
+  on("stream-updated", showStream);
+  on("stream-removed", removeStream);
+  on("speakers", (speakers) => tiles.setSpeaking(new Set(speakers.map((speaker) => speaker.stream))));
+  on("quality", (told) => told.forEach(({ stream, level }) => levels.set(stream, { ...levels.get(stream), told: level }) && showLevel(stream)));
+  on("message", hear);
+  on("muted-by-host", mutedByHost);
+  on("room-updated", ({ locked }) => showLocked(locked));
+  on("error", (error) => showError(error.message));
+}
+
+function showInside(role, identifier, key) {
   showPrivacy(room.privacy.mode);
   showState("joined");
-  room.addEventListener("state", ({ detail }) => showState(detail.state));
-  room.addEventListener("left", ({ detail }) => left(detail));
-  room.addEventListener("peers", showPeers);
-  for (const type of ["stream-added", "stream-updated"]) room.addEventListener(type, ({ detail }) => showStream(detail));
-  room.addEventListener("stream-removed", ({ detail }) => removeTile(detail.id));
-  room.addEventListener("speakers", ({ detail }) => showSpeakers(detail));
-  room.addEventListener("message", ({ detail }) => showMessage(nameOf(detail.from), detail.data));
-  room.addEventListener("muted-by-host", () => camera?.setMuted("audio", true).then(() => press("mute", true)));
-  room.addEventListener("error", ({ detail }) => showError(detail.message));
+  known = new Map(room.peers);
+  document.body.classList.add("in-room");
+  document.body.classList.toggle("views", role === "view");
   element("before").hidden = true;
   element("inside").hidden = false;
-  for (const control of ["mute", "hide", "share"]) element(control).hidden = role === "view";
-  element("link-join").textContent = element("link-join").href = `${location.origin}/room#${id}`;
-  element("link-whip").textContent = `${location.origin}/${id}/obs/whip`;
-  element("link-whep").textContent = `${location.origin}/${id}/obs/whep`;
+  element("host").hidden = !room.rights.includes("host");
+  element("settings-inside").append(element("settings"), element("remembered"));
+  // Who only watches has nothing of their own to record.
+  element("record-what").querySelector("[value=own]").disabled = role === "view";
+  showLinks(element("links"), identifier, key);
+  showLocked(room.locked ?? false);
+  setLayout(settings.layout);
   for (const stream of room.streams.values()) showStream(stream);
   showPeers();
-  if (role === "publish" && media) {
-    try {
-      camera = await room.publish(media, { kind: "camera" });
-      showTile(camera.id, "You", camera.media, { own: true, kind: "camera", live: true });
-    } catch (error) {
-      showError(error.message);
-    }
-  }
+  element("inside-title").focus();
 }
 
 function showState(state) {
@@ -158,24 +219,81 @@ function showState(state) {
   element("state").textContent = WORDS[state];
 }
 
-function left({ reason, error }) {
-  for (const id of [...tiles.keys()]) removeTile(id);
+async function leave() {
+  if (recording) await stopRecording();
+  room?.leave();
+}
+
+async function left({ reason, error }) {
+  if (recording) await stopRecording();
   room = null;
   camera = null;
   screen?.media.getTracks().forEach((track) => track.stop());
   screen = null;
+  tiles.clear();
+  levels.clear();
+  recorders.clear();
+  clearChat();
+  showPanel(null);
+  setUnread(0);
+  if (element("figures").getAttribute("aria-pressed") === "true") toggleFigures();
   for (const control of ["mute", "hide", "share"]) press(control, false);
+  document.body.classList.remove("in-room");
+  document.body.classList.toggle("views", readFragment().isViewOnly);
+  element("settings-before").append(element("settings"));
+  element("remembered-before").append(element("remembered"));
   element("before").hidden = false;
   element("inside").hidden = true;
-  element("join").disabled = false;
+  for (const id of ["join", "watch-only"]) element(id).disabled = false;
+  element(readFragment().isViewOnly ? "watch-only" : "join").focus();
+  showExpectedPrivacy(Boolean(element("key").value));
+  showState("left");
   showError(error?.message ?? reason);
+  if (readFragment().isViewOnly) return;
+  if (!devices.media) {
+    await openDevices();
+  } else {
+    devices.showMuted();
+    devices.showLevel(() => Boolean(room));
+  }
+}
+
+// One's own streams
+
+async function publishCamera() {
+  try {
+    camera = await room.publish(devices.media, { kind: "camera" });
+  } catch (error) {
+    showError(error.message);
+    return;
+  }
+  showCamera();
+}
+
+function showCamera() {
+  if (!camera) return;
+  for (const [kind, button] of [["audio", "mute"], ["video", "hide"]]) {
+    press(button, camera.muted.includes(kind));
+    element(button).disabled = !camera.media.getTracks().some((track) => track.kind === kind);
+  }
+  showOwn(camera, "You");
+}
+
+function showOwn(stream, name) {
+  tiles.show({ id: stream.id, name, media: stream.media, own: true, kind: stream.kind, live: true, muted: stream.muted, hasMenu: false });
 }
 
 async function toggle(kind, button) {
-  if (!camera) return;
-  const isMuted = !camera.muted.includes(kind);
-  press(button, isMuted);
-  await camera.setMuted(kind, isMuted).catch((error) => showError(error.message));
+  if (!camera || element(button).disabled) return;
+  const told = camera.setMuted(kind, !camera.muted.includes(kind));
+  showCamera();
+  await told.catch((error) => showError(error.message));
+}
+
+function mutedByHost({ by }) {
+  if (!camera || camera.muted.includes("audio")) return;
+  toggle("audio", "mute");
+  announce(`${nameOf(by)} has muted you. Press Mute to speak again.`);
 }
 
 function press(button, isPressed) {
@@ -187,99 +305,186 @@ async function share() {
     const stream = screen;
     screen = null;
     press("share", false);
-    removeTile(stream.id);
-    await stream.stop();
+    tiles.remove(stream.id);
+    await stream.stop().catch((error) => showError(error.message));
     return;
   }
   try {
     const display = await navigator.mediaDevices.getDisplayMedia({ video: true, audio: true });
     screen = await room.publish(display, { kind: "screen" });
     press("share", true);
-    showTile(screen.id, "Your screen", display, { own: true, kind: "screen", live: true });
+    showOwn(screen, "Your screen");
     display.getVideoTracks()[0].addEventListener("ended", () => screen && share());
   } catch (error) {
-    showError(`The screen can't be shared: ${error.message}`);
+    // Who closes the browser's question has changed their mind.
+    if (error.name !== "NotAllowedError") showError(`The screen can't be shared: ${error.message}`);
   }
 }
 
-// Tiles
+// Others
 
 function nameOf(peer) {
-  return room?.peers.get(peer)?.name || (peer ? "Guest" : "Stream");
+  return room?.peers.get(peer)?.name || known.get(peer)?.name || (peer ? "Guest" : "Stream");
 }
 
 function showStream(stream) {
-  const muted = stream.muted?.includes("audio") ? " (muted)" : "";
-  const what = stream.kind === "screen" ? "'s screen" : "";
-  showTile(stream.id, `${nameOf(stream.peer)}${what}${muted}`, stream.media, { own: false, kind: stream.kind ?? "camera", live: stream.live });
+  const { id, peer, kind = "camera", live, muted = [], media, undecryptable } = stream;
+  const isNew = !tiles.video(id);
+  const hasMenu = Boolean(peer) && room.rights.includes("host");
+  tiles.show({ id, peer, name: nameOf(peer) + (kind === "screen" ? "'s screen" : ""), media, own: false, kind, live, muted, undecryptable, hasMenu });
+  // A screen is wanted large; whoever prefers the grid presses the button again.
+  if (isNew && kind === "screen") setLayout("speaker");
+  showAlone();
 }
 
-function showTile(id, name, stream, { own, kind, live }) {
-  let tile = tiles.get(id);
-  if (!tile) {
-    tile = document.createElement("figure");
-    tile.className = "tile";
-    const video = document.createElement("video");
-    video.autoplay = true;
-    video.playsInline = true;
-    video.muted = own;
-    tile.append(video, document.createElement("figcaption"));
-    tiles.set(id, tile);
-    element("tiles").append(tile);
-    arrange();
-  }
-  Object.assign(tile.dataset, { own, kind, live, stream: id });
-  const video = tile.querySelector("video");
-  if (video.srcObject !== stream) video.srcObject = stream;
-  video.setAttribute("aria-label", name);
-  tile.querySelector("figcaption").textContent = live ? name : `${name}: connecting again…`;
-}
-
-function removeTile(id) {
-  tiles.get(id)?.remove();
-  tiles.delete(id);
-  arrange();
-}
-
-/** As square a grid as the number of tiles allows. */
-function arrange() {
-  const columns = Math.max(1, Math.ceil(Math.sqrt(tiles.size)));
-  element("tiles").style.setProperty("--columns", String(columns));
-}
-
-function showSpeakers(speakers) {
-  const speaking = new Set(speakers.map((speaker) => speaker.stream));
-  for (const [id, tile] of tiles) tile.dataset.speaking = String(speaking.has(id));
+function removeStream({ id, kind }) {
+  tiles.remove(id);
+  levels.delete(id);
+  const screens = tiles.contents.filter((content) => content.kind === "screen" && !content.own);
+  if (kind === "screen" && screens.length === 0) setLayout(settings.layout);
+  showAlone();
 }
 
 function showPeers() {
   if (!room) return;
-  const peers = room.peers.size + (room.rights.includes("publish") ? 1 : 0);
-  element("count").textContent = `${peers} in the room${room.viewerCount ? `, ${room.viewerCount} watching` : ""}`;
+  announceChanges(known, room.peers, (peer) => peer.name || "A guest");
+  for (const peer of known.keys()) if (!room.peers.has(peer)) recorders.note(peer, "", false);
+  const isMore = room.peers.size > known.size;
+  known = new Map(room.peers);
+  showCount();
   for (const stream of room.streams.values()) showStream(stream);
+  showAlone();
+  if (recording && isMore) tellRecording(true);
 }
 
-// Chat
+function showCount() {
+  const peers = room.peers.size + (room.rights.includes("publish") ? 1 : 0);
+  const viewers = room.viewerCount ? `, ${room.viewerCount} watching` : "";
+  element("count").textContent = `${peers} in the room${viewers}${isLocked ? ", locked" : ""}`;
+}
 
-async function say() {
-  const text = element("chat-text").value.trim();
-  if (!text) return;
-  element("chat-text").value = "";
+function showAlone() {
+  element("alone").hidden = !room || room.streams.size > 0 || room.peers.size > 0;
+}
+
+function hear({ from, data }) {
+  const name = room.peers.get(from) ? nameOf(from) : "A viewer";
+  if (typeof data?.recording === "boolean") recorders.note(from, name, data.recording);
+  if (typeof data?.text !== "string") return;
+  showMessage(name, data.text);
+  if (!element("chat").hidden) return;
+  if (!NARROW.matches && element("more").hidden) {
+    showPanel("chat");
+    return;
+  }
+  addUnread();
+  announce(`${name}: ${data.text.slice(0, 120)}`);
+}
+
+// The host
+
+async function act(action, peer) {
   try {
-    await room.send({ text });
-    showMessage("You", { text });
+    await room.act(action, peer);
   } catch (error) {
     showError(error.message);
   }
 }
 
-function showMessage(from, data) {
-  if (typeof data?.text !== "string") return;
-  const item = document.createElement("li");
-  const name = document.createElement("strong");
-  name.textContent = `${from}: `;
-  item.append(name, data.text.slice(0, 2000));
-  element("messages").append(item);
-  item.scrollIntoView({ block: "nearest" });
-  if (element("chat").hidden) element("chat-toggle").click();
+async function askAboutPeer({ peer, name }) {
+  const action = await ask(name, [{ value: "mute", label: "Mute" }, { value: "remove", label: "Remove from the room" }]);
+  if (action && room) await act(action, peer);
+}
+
+async function endForAll() {
+  const action = await ask("End the room for everybody?", [{ value: "end", label: "End it" }]);
+  if (action && room) await act(action);
+}
+
+function showLocked(locked) {
+  isLocked = locked;
+  press("lock", locked);
+  showCount();
+}
+
+// Layout and figures
+
+function chooseLayout(layout) {
+  remember({ layout });
+  setLayout(layout);
+}
+
+function setLayout(layout) {
+  tiles.setLayout(layout === "speaker" ? "speaker" : "grid");
+  press("layout", tiles.layout === "speaker");
+}
+
+function toggleFigures() {
+  const isShown = element("figures").getAttribute("aria-pressed") !== "true";
+  press("figures", isShown);
+  element("statistics").hidden = !isShown;
+  element("statistics").textContent = "Measuring…";
+  if (!isShown) for (const { id } of tiles.contents) tiles.setFigures(id, "");
+}
+
+async function measure() {
+  if (!room || room.state !== "joined") {
+    measurements = new Measurements();
+    return;
+  }
+  const measuredRoom = room;
+  const measured = await measurements.of(measuredRoom);
+  const encryption = await measuredRoom.encryptionStatistics?.().catch(() => null);
+  if (room !== measuredRoom) return;
+  const isShown = !element("statistics").hidden;
+  for (const content of tiles.contents) {
+    const figures = measured.get(content.id);
+    levels.set(content.id, { ...levels.get(content.id), own: figures && expectsMedia(content) ? levelOf(figures) : undefined });
+    showLevel(content.id);
+    tiles.setFigures(content.id, isShown && figures ? linesOf(figures) : "");
+  }
+  const ownIDs = new Set(room.published.map((stream) => stream.id));
+  if (isShown) element("statistics").textContent = summaryOf(measured, ownIDs, encryption);
+}
+
+/** Whether silence means trouble: nothing may come of who is away or has muted everything. */
+function expectsMedia({ live, muted, media }) {
+  return live && media.getTracks().some((track) => !muted?.includes(track.kind));
+}
+
+function showLevel(id) {
+  const { own, told } = levels.get(id) ?? {};
+  tiles.setQuality(id, worse(own, told));
+}
+
+// Recording
+
+function startRecording() {
+  try {
+    recording = new Recording(tiles, element("record-what").value === "own");
+  } catch (error) {
+    showError(`This browser can't record: ${error.message}`);
+    return;
+  }
+  showRecording(true);
+  tellRecording(true);
+}
+
+async function stopRecording() {
+  const ended = recording;
+  recording = null;
+  showRecording(false);
+  tellRecording(false);
+  download(await ended.stop());
+}
+
+function showRecording(isRecording) {
+  press("record", isRecording);
+  element("record").textContent = isRecording ? "Stop and save" : "Record";
+  element("record-what").disabled = isRecording;
+  recorders.setOwn(isRecording);
+}
+
+function tellRecording(isRecording) {
+  if (room?.state === "joined") room.send({ recording: isRecording }).catch(() => {});
 }

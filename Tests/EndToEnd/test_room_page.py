@@ -1,0 +1,555 @@
+"""What the start page and the room page offer to people."""
+
+import re
+
+import av
+import numpy
+import pytest
+
+from chromium import PATIENCE, chromium, until
+from room_page import DESKTOP, PHONE, add_stubs, boxes, enter, is_pressed, open_page, says
+
+
+async def more(page):
+    if await page.is_hidden("#more"):
+        await page.click("#more-toggle")
+
+
+# The start page
+
+
+@pytest.mark.asyncio
+async def test_the_start_page_makes_a_room_and_shows_its_links(server):
+    async with chromium(fake_devices=False) as browser:
+        page = await open_page(browser, server.url, permissions=["clipboard-read", "clipboard-write"])
+        invitation = await page.input_value("#link-join")
+        room = re.fullmatch(re.escape(server.url) + r"/room#([a-z0-9]{12,})", invitation)[1]
+        assert await page.input_value("#link-view") == f"{server.url}/room#{room}&view"
+        assert await page.input_value("#link-whip") == f"{server.url}/{room}/obs/whip"
+        assert await page.input_value("#link-whep") == f"{server.url}/{room}/obs/whep"
+        assert await page.get_attribute("#enter", "href") == f"/room#{room}"
+        for link in ("link-join", "link-view", "link-whip", "link-whep"):
+            await page.click(f".copy-row:has(#{link}) button")
+            assert await page.evaluate("navigator.clipboard.readText()") == await page.input_value(f"#{link}")
+        await page.click("#another")
+        assert await page.input_value("#link-join") != invitation
+        assert page.problems == []
+
+
+@pytest.mark.asyncio
+async def test_an_encrypted_room_has_a_key_in_its_links_and_no_whip(server):
+    async with chromium(fake_devices=False) as browser:
+        page = await open_page(browser, server.url)
+        await page.check("input[value=e2ee]")
+        invitation = await page.input_value("#link-join")
+        room, key = re.search(r"#([a-z0-9]+)&key=([A-Za-z0-9_-]{22,})$", invitation).groups()
+        assert await page.input_value("#link-view") == f"{server.url}/room#{room}&key={key}&view"
+        assert await page.locator("#link-whip, #link-whep").count() == 0
+        assert "can't encrypt" in await page.inner_text("#links")
+        # Nothing is claimed before a server has confirmed it.
+        assert await page.get_attribute("#privacy", "data-mode") == "asked"
+        assert "not confirmed" in await page.inner_text("#privacy")
+        await page.click("#another")
+        assert key not in await page.input_value("#link-join")
+        await page.check("input[value=transport]")
+        assert "key" not in await page.input_value("#link-join")
+        assert "can see and record" in await page.inner_text("#privacy")
+        await page.check("input[value=e2ee]")
+        expected = re.search("key=(.*)$", await page.input_value("#link-join"))[1]
+        await page.click("#enter")
+        await page.wait_for_selector("#form")
+        assert await page.input_value("#key") == expected
+        assert "not confirmed" in await page.inner_text("#privacy")
+
+
+# Joining
+
+
+@pytest.mark.asyncio
+async def test_a_view_only_link_asks_for_no_camera(server):
+    async with chromium() as browser:
+        host = await enter(browser, server, "view-only", "Ann")
+        viewer = await open_page(browser, f"{server.url}/room#view-only&view")
+        assert await viewer.is_hidden("#camera") and await viewer.is_hidden("#join")
+        await viewer.click("#watch-only")
+        await viewer.wait_for_selector(".tile[data-own=false]")
+
+        async def moves():
+            return await viewer.eval_on_selector(".tile video", "v => v.getVideoPlaybackQuality().totalVideoFrames") > 3
+        await until(moves, 10 * PATIENCE, "the viewer sees the host")
+        assert await viewer.evaluate("asked") == 0
+        assert await viewer.evaluate("sluiceRoom().rights") == ["view"]
+        assert await viewer.is_hidden("#mute") and await viewer.is_hidden("#share")
+        await says(host, "#count", "1 watching")
+        assert viewer.problems == []
+
+
+@pytest.mark.asyncio
+async def test_only_watching_lets_the_camera_go(server):
+    async with chromium() as browser:
+        page = await open_page(browser, f"{server.url}/room#let-go")
+        await page.wait_for_selector("#placeholder[hidden]", state="attached")
+        await page.evaluate("window.track = document.querySelector('#preview').srcObject.getVideoTracks()[0]")
+        assert await page.evaluate("track.readyState") == "live"
+        await page.click("#watch-only")
+        await page.wait_for_selector("#inside:not([hidden])")
+        assert await page.evaluate("track.readyState") == "ended"
+
+
+@pytest.mark.asyncio
+async def test_a_key_never_joins_a_room_that_is_not_encrypted(server):
+    async with chromium() as browser:
+        await enter(browser, server, "in-the-clear", "Ann")
+        page = await open_page(browser, f"{server.url}/room#in-the-clear&key=0123456789abcdefghijkl")
+        assert await page.input_value("#key") == "0123456789abcdefghijkl"
+        await page.wait_for_selector("#placeholder[hidden]", state="attached")
+        await page.click("#join")
+        await page.wait_for_selector("#error:not([hidden])")
+        assert await page.is_hidden("#inside") and await page.is_enabled("#join")
+        assert await page.get_attribute("#privacy", "data-mode") == "asked"
+
+
+@pytest.mark.asyncio
+async def test_a_denied_camera_is_explained_and_one_can_join_without(server):
+    async with chromium("--use-fake-device-for-media-stream", "--deny-permission-prompts", fake_devices=False) as browser:
+        page = await open_page(browser, f"{server.url}/room#denied")
+        await says(page, "#placeholder", "not allowed")
+        await page.click("#join")
+        await page.wait_for_selector("#inside:not([hidden])")
+        assert await page.locator(".tile").count() == 0
+
+
+@pytest.mark.asyncio
+async def test_the_microphone_level_moves(server):
+    async with chromium() as browser:
+        page = await open_page(browser, f"{server.url}/room#level")
+
+        async def loud():
+            return float(await page.evaluate("document.querySelector('#level').value")) > 0.05
+        await until(loud, 10 * PATIENCE, "the meter shows the fake microphone's beep")
+
+
+@pytest.mark.asyncio
+async def test_settings_are_remembered_and_forgotten(server):
+    async with chromium() as browser:
+        page = await open_page(browser, f"{server.url}/room#remember&key=kept-out-of-storage")
+        await page.wait_for_selector("#placeholder[hidden]", state="attached")
+        await page.fill("#name", "Ann")
+        await page.check("#joins-muted")
+        await page.select_option("#camera", index=1)
+        camera = await page.input_value("#camera")
+        assert camera
+        await page.goto(f"{server.url}/room#elsewhere")
+        await page.reload()
+        await page.wait_for_selector("#placeholder[hidden]", state="attached")
+        assert await page.input_value("#name") == "Ann" and await page.is_checked("#joins-muted")
+
+        async def chosen():
+            return await page.input_value("#camera") == camera
+        await until(chosen, 5 * PATIENCE, "the camera is chosen again")
+        stored = await page.evaluate("JSON.stringify(localStorage)")
+        assert "kept-out-of-storage" not in stored and "remember\"" not in stored and "elsewhere" not in stored
+        await page.click("#join")
+        await page.wait_for_selector(".tile[data-own=true]")
+        assert await is_pressed(page, "#mute"), "it joins muted"
+        assert await page.evaluate("sluiceRoom().published[0].muted") == ["audio"]
+
+        await more(page)
+        await page.click("#remembered summary")
+        await page.click("#forget")
+        await says(page, "#forgotten", "Forgotten")
+        assert await page.evaluate("localStorage.length") == 0
+        await page.reload()
+        assert await page.input_value("#name") == "" and not await page.is_checked("#joins-muted")
+
+
+# Tiles
+
+
+@pytest.mark.asyncio
+async def test_the_grid_is_good_from_1_to_50(server):
+    async with chromium(fake_devices=False) as browser:
+        page = await open_page(browser, f"{server.url}/room#layout")
+        for width, height, most in [(1400, 640, 50), (1050, 640, 25), (366, 560, 12)]:
+            for count in range(1, 51):
+                for name in ("gridOf", "speakerOf"):
+                    places = await page.evaluate(
+                        "async ([name, count, width, height]) => (await import('/assets/layout.js'))[name](count, width, height)",
+                        [name, count, width, height])
+                    assert len(places) == count
+                    places = [place for place in places if place]
+                    for place in places:
+                        assert place["left"] >= -0.5 and place["left"] + place["width"] <= width + 0.5, (name, count, width)
+                        assert place["width"] > 40 and 0.9 <= place["width"] / place["height"] <= 1.8
+                        if count <= most or name == "speakerOf":
+                            assert place["top"] >= -0.5 and place["top"] + place["height"] <= height + 0.5, (name, count, width)
+                    for index, one in enumerate(places):
+                        for other in places[index + 1:]:
+                            apart = (one["left"] + one["width"] <= other["left"] + 0.5 or other["left"] + other["width"] <= one["left"] + 0.5
+                                     or one["top"] + one["height"] <= other["top"] + 0.5 or other["top"] + other["height"] <= one["top"] + 0.5)
+                            assert apart, (name, count, width, height)
+                    if name == "gridOf" and count <= most:
+                        # Beside what is lost to the tiles' shape.
+                        used = sum(place["width"] * place["height"] for place in places) / (width * height)
+                        assert used > 0.33, (count, width, used)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("viewport,columns", [(DESKTOP, None), (PHONE, 2)], ids=["desktop", "phone"])
+async def test_fifty_tiles_are_shown(server, viewport, columns):
+    async with chromium() as browser:
+        page = await enter(browser, server, f"fifty-{viewport['width']}", "Ann", viewport, reduced_motion="reduce")
+        await add_stubs(page, 49)
+        tiles = await boxes(page)
+        assert len(tiles) == 50 and all(tile["width"] >= 130 for tile in tiles)
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        place = await page.locator("#tiles").bounding_box()
+        if columns:
+            assert len({tile["x"] for tile in tiles}) == columns
+            assert await page.evaluate("document.querySelector('#tiles').scrollHeight > document.querySelector('#tiles').clientHeight")
+        else:
+            assert all(tile["y"] + tile["height"] <= place["y"] + place["height"] + 1 for tile in tiles)
+        assert await page.is_visible("#mute") and await page.is_visible("#privacy")
+
+
+@pytest.mark.asyncio
+async def test_the_speaker_or_a_screen_is_large(server):
+    async with chromium() as browser:
+        page = await enter(browser, server, "large", "Ann", reduced_motion="reduce")
+        await add_stubs(page, 3)
+
+        async def largest():
+            tiles = sorted(await boxes(page), key=lambda tile: -tile["width"] * tile["height"])
+            return tiles[0]["id"], tiles[0]["width"] * tiles[0]["height"] / (tiles[1]["width"] * tiles[1]["height"])
+
+        async def speaks(stream):
+            await page.evaluate("id => sluiceRoom().dispatchEvent(new CustomEvent('speakers', { detail: [{ stream: id, level: -20 }] }))", stream)
+        assert (await largest())[1] == pytest.approx(1)
+        await more(page)
+        await page.click("#layout")
+        assert await is_pressed(page, "#layout")
+        await speaks("stub-2")
+        assert await page.get_attribute(".tile[data-stream=stub-2]", "data-speaking") == "true"
+        assert (await largest())[0] == "stub-2" and (await largest())[1] > 3
+        await speaks("stub-3")
+        assert (await largest())[0] == "stub-3"
+        await page.click("#layout")
+        assert (await largest())[1] == pytest.approx(1)
+        # A screen takes the large place by itself, whoever speaks, and gives it back.
+        await add_stubs(page, 1, "screen")
+        await speaks("stub-1")
+        assert (await largest())[0] == "stub-4" and await is_pressed(page, "#layout")
+        await page.evaluate("""() => {
+            const stream = sluiceRoom().streams.get("stub-4");
+            sluiceRoom().streams.delete("stub-4");
+            sluiceRoom().dispatchEvent(new CustomEvent("stream-removed", { detail: stream }));
+        }""")
+        assert not await is_pressed(page, "#layout")
+        # Those that have no place beside a speaker are said to be there.
+        await page.click("#layout")
+        await add_stubs(page, 46)
+        await page.click("#more .close")
+        hidden = sum(not tile["placed"] for tile in await boxes(page))
+        assert hidden > 0 and f"{hidden} more" in await page.inner_text("#without-place")
+        await page.reload()
+        await page.click("#join")
+        await page.wait_for_selector(".tile")
+        assert await is_pressed(page, "#layout"), "the layout is remembered"
+
+
+@pytest.mark.asyncio
+async def test_a_shared_screen_is_seen_by_others(server):
+    async with chromium() as browser:
+        ann = await enter(browser, server, "screen", "Ann")
+        ben = await enter(browser, server, "screen", "Ben")
+        await ann.bring_to_front()
+        await ann.click("#share")
+        await ann.wait_for_selector(".tile[data-own=true][data-kind=screen]")
+        assert await is_pressed(ann, "#share")
+        await ben.bring_to_front()
+        await ben.wait_for_selector(".tile[data-own=false][data-kind=screen]")
+        assert await ben.inner_text(".tile[data-kind=screen] .tile-name") == "Ann's screen"
+
+        async def shown():
+            return await ben.eval_on_selector(".tile[data-kind=screen] video", "v => v.videoWidth") == 800
+        await until(shown, 10 * PATIENCE, "the screen's picture arrives")
+        await ann.click("#share")
+        await ben.wait_for_selector(".tile[data-kind=screen]", state="detached")
+
+
+@pytest.mark.asyncio
+async def test_a_stream_under_another_key_is_black_and_says_why(server):
+    async with chromium() as browser:
+        page = await enter(browser, server, "other-key", "Ann")
+        await add_stubs(page, 1)
+        change = """(value) => {
+            const stream = sluiceRoom().streams.get("stub-1");
+            stream.undecryptable = value;
+            sluiceRoom().dispatchEvent(new CustomEvent("stream-updated", { detail: stream }));
+        }"""
+        await page.evaluate(change, True)
+        note = page.locator(".tile[data-stream=stub-1] .tile-note")
+        assert await note.inner_text() == "Encrypted with another key: nothing can be shown."
+        assert not await page.is_visible(".tile[data-stream=stub-1] video")
+        await page.evaluate(change, False)
+        assert await note.is_hidden() and await page.is_visible(".tile[data-stream=stub-1] video")
+
+
+# Quality and figures
+
+GOOD = {"loss": 0, "jitter": 0.005, "frozen": 0, "isSilent": False}
+
+
+@pytest.mark.asyncio
+async def test_quality_is_made_of_loss_jitter_and_freezes(server):
+    async with chromium(fake_devices=False) as browser:
+        page = await open_page(browser, f"{server.url}/room#levels")
+        for figures, level in [({}, "good"), ({"loss": 0.05}, "fair"), ({"loss": 0.2}, "poor"), ({"jitter": 0.08}, "fair"),
+                               ({"jitter": 0.3}, "poor"), ({"frozen": 0.1}, "fair"), ({"frozen": 0.5}, "poor"), ({"isSilent": True}, "poor")]:
+            assert await page.evaluate("async (f) => (await import('/assets/quality.js')).levelOf(f)", GOOD | figures) == level, figures
+        assert await page.evaluate("async () => (await import('/assets/quality.js')).worse('good', 'poor')") == "poor"
+        assert await page.evaluate("async () => (await import('/assets/quality.js')).worse(undefined, 'fair')") == "fair"
+
+
+@pytest.mark.asyncio
+async def test_tiles_show_quality_and_the_overlay_figures(server):
+    async with chromium() as browser:
+        ben = await enter(browser, server, "figures", "Ben")
+        ann = await enter(browser, server, "figures", "Ann")
+        other = ".tile[data-own=false]"
+        await ann.wait_for_selector(f"{other} .bars[data-level]:not([hidden])", timeout=10000 * PATIENCE)
+        assert re.fullmatch("Connection: (good|fair|poor)", await ann.get_attribute(f"{other} .bars", "aria-label"))
+        # The worse of what the browser and what the server says counts.
+        stream = await ann.get_attribute(other, "data-stream")
+        await ann.evaluate("id => sluiceRoom().dispatchEvent(new CustomEvent('quality', { detail: [{ stream: id, level: 'poor' }] }))", stream)
+        assert await ann.get_attribute(f"{other} .bars", "aria-label") == "Connection: poor"
+
+        assert await ann.is_hidden("#statistics") and await ann.is_hidden(f"{other} .tile-figures")
+        await more(ann)
+        await ann.click("#figures")
+
+        async def measured():
+            text = await ann.inner_text(f"{other} .tile-figures")
+            found = re.search(r"(\d+) × (\d+) · (\d+) fps · (VP8|VP9|H264|AV1)\n([\d.]+) [kM]bit/s · lost [\d.]+ %\njitter \d+ ms · round trip \d+ ms", text)
+            return found and int(found[3]) > 0 and float(found[5]) > 0
+        await until(measured, 15 * PATIENCE, "the tile has its figures")
+        own = await ann.inner_text(".tile[data-own=true] .tile-figures")
+        assert re.search(r"\d+ × \d+ .*fps.*\n[\d.]+ [kM]bit/s", own)
+        assert re.search(r"Upload [1-9][\d.]* [kM]bit/s · Download [1-9][\d.]* [kM]bit/s", await ann.inner_text("#statistics"))
+        # Where frames are encrypted, it says what that costs.
+        await ann.evaluate("""sluiceRoom().encryptionStatistics = async () => ({
+            sent: { frames: 100, milliseconds: 25 }, received: { frames: 200, milliseconds: 20, failed: 3 } })""")
+        await says(ann, "#statistics", "Encrypting 0.25 ms a frame · Decrypting 0.10 ms a frame · 3 frames not decrypted")
+        await ann.click("#figures")
+        assert await ann.is_hidden("#statistics") and await ann.is_hidden(f"{other} .tile-figures")
+        assert ann.problems == [] and ben.problems == []
+
+
+# Recording
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("what", ["all", "own"])
+async def test_a_recording_is_a_file_and_others_are_told(server, tmp_path, what):
+    async with chromium() as browser:
+        ben = await enter(browser, server, f"record-{what}", "Ben")
+        ann = await enter(browser, server, f"record-{what}", "Ann")
+        await ann.wait_for_selector(".tile[data-own=false]")
+        await ann.wait_for_timeout(1000)
+        await more(ann)
+        await ann.select_option("#record-what", what)
+        await ann.click("#record")
+        await says(ben, "#recording-notice", "Ann is recording.")
+        assert await ann.inner_text("#recording-notice") == "You are recording."
+        # Who comes later is told too.
+        viewer = await open_page(browser, f"{server.url}/room#record-{what}&view")
+        await viewer.click("#watch-only")
+        await says(viewer, "#recording-notice", "Ann is recording.", 15)
+        await ann.bring_to_front()
+        await ann.wait_for_timeout(2500)
+        async with ann.expect_download() as waiting:
+            await ann.click("#record")
+        download = await waiting.value
+        assert re.fullmatch(r"sluice-\d{4}-\d\d-\d\d\.webm", download.suggested_filename)
+        file = tmp_path / "recording.webm"
+        await download.save_as(file)
+        await says(ben, "#recording-notice", "")
+        await until(lambda: is_empty(ben, "#recording-notice"), 5 * PATIENCE, "the notice is gone")
+        check_recording(file)
+        assert ann.problems == []
+
+
+async def is_empty(page, selector):
+    return await page.inner_text(selector) == ""
+
+
+def check_recording(file):
+    with av.open(str(file)) as container:
+        assert len(container.streams.video) == 1 and len(container.streams.audio) == 1
+        times, loudest, brightest = {"video": [], "audio": []}, 0, 0
+        for frame in container.decode(video=0, audio=0):
+            kind = "video" if isinstance(frame, av.VideoFrame) else "audio"
+            times[kind].append(frame.time)
+            if kind == "audio":
+                loudest = max(loudest, numpy.abs(frame.to_ndarray()).max())
+            elif len(times["video"]) % 10 == 1:
+                brightest = max(brightest, frame.to_ndarray(format="rgb24").std())
+    print({kind: (len(all), all[-1] - all[0]) for kind, all in times.items()}, "loudest", loudest, "contrast", brightest)
+    assert all(values[-1] - values[0] > 1 for values in times.values())
+    assert len(times["video"]) > 10 and loudest > 0.005 and brightest > 20
+
+
+# The host
+
+
+@pytest.mark.asyncio
+async def test_a_host_mutes_and_removes_locks_and_ends(server):
+    async with chromium() as browser:
+        host = await enter(browser, server, "hosted", "Host")
+        guest = await enter(browser, server, "hosted", "Guest")
+        third = await enter(browser, server, "hosted", "Third")
+        assert await guest.locator(".tile-menu:visible").count() == 0
+        await more(guest)
+        assert await guest.is_hidden("#host")
+        menu = host.get_by_role("button", name="Actions for Guest")
+        await host.bring_to_front()
+        await menu.click()
+        await host.click("#dialog [data-value=mute]")
+        await guest.wait_for_selector("#mute[aria-pressed=true]")
+        await says(guest, "#announcements", "Host has muted you")
+        await says(host, ".tile:has(.tile-menu[aria-label='Actions for Guest']) figcaption", "Guest (muted)")
+
+        await more(host)
+        await host.click("#lock")
+        await says(guest, "#count", "locked")
+        late = await open_page(browser, f"{server.url}/room#hosted")
+        await late.click("#join")
+        await late.wait_for_selector("#error:not([hidden])")
+        assert await late.is_hidden("#inside")
+        await host.bring_to_front()
+        await host.click("#lock")
+        assert not await is_pressed(host, "#lock")
+
+        await menu.click()
+        await host.keyboard.press("Escape")
+        assert await guest.is_visible("#inside"), "closing the dialog does nothing"
+        await menu.click()
+        await host.click("#dialog [data-value=remove]")
+        await guest.wait_for_selector("#before:not([hidden])")
+        assert "removed" in await guest.inner_text("#error")
+        await host.click("#end")
+        await host.click("#dialog [data-value=end]")
+        for page in (third, host):
+            await page.wait_for_selector("#before:not([hidden])")
+            assert "ended" in await page.inner_text("#error")
+        assert host.problems == []
+
+
+# Keys, words and fingers
+
+
+@pytest.mark.asyncio
+async def test_keys(server):
+    async with chromium() as browser:
+        page = await enter(browser, server, "keys", "Ann")
+        for key, button in (("m", "#mute"), ("v", "#hide")):
+            await page.keyboard.press(key)
+            assert await is_pressed(page, button)
+            await page.keyboard.press(key)
+            assert not await is_pressed(page, button)
+        await page.keyboard.press("Control+m")
+        assert not await is_pressed(page, "#mute")
+        await page.keyboard.press("s")
+        await page.wait_for_selector("#share[aria-pressed=true]")
+        await page.keyboard.press("c")
+        assert await page.evaluate("document.activeElement.id") == "chat-text"
+        await page.keyboard.type("mvs")
+        assert await page.input_value("#chat-text") == "mvs"
+        assert not await is_pressed(page, "#mute") and await is_pressed(page, "#share")
+        await page.keyboard.press("Escape")
+        assert await page.is_hidden("#chat") and await page.evaluate("document.activeElement.id") == "chat-toggle"
+        # Whoever speaks to the computer turns them off.
+        await more(page)
+        await page.click("#remembered summary")
+        await page.uncheck("#shortcuts")
+        await page.keyboard.press("m")
+        assert not await is_pressed(page, "#mute")
+
+
+@pytest.mark.asyncio
+async def test_tab_reaches_every_control_and_shows_where_it_is(server):
+    async with chromium() as browser:
+        page = await enter(browser, server, "tab", "Ann")
+        await add_stubs(page, 1)
+        await more(page)
+        await page.evaluate("document.querySelector('#inside-title').focus()")
+        reached, without_outline = set(), set()
+        for _ in range(50):
+            await page.keyboard.press("Tab")
+            name, outline = await page.evaluate("""() => {
+                const one = document.activeElement;
+                if (one === document.body) return ["", ""];
+                return [one.id || one.className, getComputedStyle(one).outlineStyle];
+            }""")
+            reached.add(name)
+            if outline == "none" and name:
+                without_outline.add(name)
+        wanted = {"tiles", "tile-menu", "close", "layout", "figures", "lock", "end", "record-what", "record", "link-join", "link-view",
+                  "camera", "microphone", "mute", "hide", "share", "chat-toggle", "more-toggle", "leave"}
+        assert wanted - reached == set()
+        assert without_outline == set()
+
+
+@pytest.mark.asyncio
+async def test_joins_leaves_and_messages_are_announced(server):
+    async with chromium() as browser:
+        ann = await enter(browser, server, "announced", "Ann", PHONE)
+        assert await ann.is_visible("#alone")
+        assert await ann.get_attribute("#announcements", "aria-live") == "polite"
+        ben = await enter(browser, server, "announced", "Ben")
+        await says(ann, "#announcements", "Ben joined.")
+        assert await ann.is_hidden("#alone")
+        # On a telephone a message doesn't cover the pictures; it is counted.
+        await ben.click("#chat-toggle")
+        await ben.fill("#chat-text", "Hello")
+        await ben.press("#chat-text", "Enter")
+        await says(ann, "#announcements", "Ben: Hello")
+        assert await ann.is_hidden("#chat") and await ann.get_attribute("#chat-toggle", "aria-label") == "Chat, 1 not read"
+        await ann.click("#chat-toggle")
+        assert await ann.get_attribute("#chat-toggle", "aria-label") == "Chat"
+        assert "Ben: Hello" in await ann.inner_text("#messages")
+        await ann.click("#chat .close")
+        await ben.click("#leave")
+        await says(ann, "#announcements", "Ben left.")
+        assert ann.problems == [] and ben.problems == []
+
+
+# Parts of the page that are smaller than a finger.
+SMALL = """() => [...document.querySelectorAll("button, a.button, nav a, select, summary, input:not([type=checkbox]):not([type=radio]), label.choice")]
+    .filter((one) => one.checkVisibility({ visibilityProperty: true }))
+    .map((one) => [one.id || one.textContent.trim(), one.getBoundingClientRect()])
+    .filter(([, box]) => box.width > 1 && (box.width < 43.5 || box.height < 43.5))
+    .map(([name, box]) => `${name}: ${box.width} x ${box.height}`)"""
+
+
+@pytest.mark.asyncio
+async def test_controls_are_as_large_as_a_finger(server):
+    async with chromium() as browser:
+        for path in ("", "room", "publish", "watch"):
+            page = await open_page(browser, f"{server.url}/{path}", PHONE, has_touch=True, is_mobile=True)
+            assert await page.evaluate(SMALL) == [], path
+        page = await enter(browser, server, "fingers", "Ann", PHONE, has_touch=True, is_mobile=True)
+        await add_stubs(page, 6)
+        assert await page.evaluate(SMALL) == []
+        for panel in ("#more-toggle", "#chat-toggle"):
+            await page.click(panel)
+            assert await page.evaluate(SMALL) == []
+
+
+@pytest.mark.asyncio
+async def test_whoever_wants_less_motion_gets_none(server):
+    async with chromium() as browser:
+        for wish, expected in (("reduce", True), ("no-preference", False)):
+            page = await enter(browser, server, f"motion-{wish}", "Ann", reduced_motion=wish)
+            duration = await page.eval_on_selector(".tile", "tile => getComputedStyle(tile).transitionProperty")
+            assert (duration == "none") == expected, duration
