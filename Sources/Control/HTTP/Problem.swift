@@ -129,10 +129,17 @@ struct Problem: Error {
     }
 
     static func privacy(_ mode: PrivacyMode) -> Problem {
-        var problem = Problem(
-            .conflict,
-            "The room is in privacy mode \(mode.rawValue); changing the mode means a new room."
-        )
+        let detail =
+            switch mode {
+            case .transport:
+                "The room is in the privacy mode transport, not end-to-end encrypted; changing the mode means a new room."
+            case .endToEnd:
+                """
+                The room is end-to-end encrypted (privacy mode e2ee): only clients that encrypt media themselves, and declare \
+                it, can take part; changing the mode means a new room.
+                """
+            }
+        var problem = Problem(.conflict, detail)
         problem.privacy = mode
         return problem
     }

@@ -67,9 +67,11 @@ async function start() {
 
 function receive(connection) {
   const stream = new MediaStream();
-  for (const kind of ["video", "audio"]) connection.addTransceiver(kind, { direction: "recvonly" });
-  connection.addEventListener("track", ({ track, receiver }) => {
+  for (const kind of ["video", "audio"]) {
+    const { receiver } = connection.addTransceiver(kind, { direction: "recvonly" });
     encryption?.reveal(receiver);
+  }
+  connection.addEventListener("track", ({ track }) => {
     stream.addTrack(track);
     // The last picture of the session before stays until there is one of this session.
     if (video.srcObject !== stream) video.srcObject = stream;

@@ -84,12 +84,12 @@ export class Encryption extends EventTarget {
     await this.#request({ type: "ratchet" });
   }
 
-  /** Seals what a sender sends, from its first frame on: to be called before anything is negotiated. */
+  /** Seals what a sender sends. To be called as soon as there is the sender: some browsers look for a transform only then. */
   protect(sender) {
     this.#attach(sender, "send");
   }
 
-  /** Opens what a receiver receives. */
+  /** Opens what a receiver receives. To be called as soon as there is the receiver. */
   reveal(receiver) {
     const label = this.#nextID++;
     this.#tracks.set(label, receiver.track);
