@@ -40,6 +40,8 @@ public struct Limits: Sendable {
     public var roomResume = Duration.seconds(30)
     /// Who comes and goes within this time is told at once.
     public var presenceInterval = Duration.milliseconds(200)
+    /// Messages a second, to all of a room together, that tell no more than how many watch: many are told less often.
+    public var viewerCountMessagesPerSecond = 250.0
     /// Between two looks at who speaks, and how many are told.
     public var speakerInterval = Duration.milliseconds(300)
     public var speakers = 5

@@ -53,7 +53,9 @@ extension LoadRun {
 
     private func waitForPictures(_ media: MediaThread) async throws {
         let sessions = plan.viewers * plan.sessionsPerViewer
-        _ = try await wait(plan.patience, media) { $0.viewersWithPicture + $0.handshakesFailed >= sessions }
+        _ = try await wait(plan.patience, media) {
+            min($0.viewersWithPicture, $0.viewersWithAllStreams) + $0.handshakesFailed >= sessions
+        }
     }
 
     /// Lets viewers join at the plan's rate.

@@ -87,8 +87,8 @@ struct Room: Sendable {
     /// Who came and went since others were told.
     var arrivals: [String] = []
     var departures: [String] = []
-    /// Whether others are going to be told soon.
-    var isPresenceDue = false
+    /// When others are going to be told.
+    var presenceDue: ContinuousClock.Instant?
     /// What `speakers` told last.
     var speakers: [StreamKey] = []
 

@@ -66,7 +66,7 @@ extension StreamDirectory {
         room.peers.append(peer.id)
         if peer.isAnnounced { room.arrivals.append(peer.id) } else { room.viewerCount += 1 }
         rooms[request.room] = room
-        announcePresence(in: request.room)
+        announcePresence(in: request.room, ofViewer: !peer.isAnnounced)
         if let ends = request.ends {
             Task { [id = peer.id] in
                 try? await Task.sleep(for: ends.distanceFromNow)
@@ -133,7 +133,7 @@ extension StreamDirectory {
             room.isLocked = false
         }
         rooms[peer.room] = room
-        announcePresence(in: peer.room)
+        announcePresence(in: peer.room, ofViewer: !peer.isAnnounced)
         forgetRoomIfEmpty(peer.room)
     }
 
@@ -198,22 +198,28 @@ extension StreamDirectory {
     }
 
     /// Others are told in a moment of all who came and went until then.
-    private func announcePresence(in id: ResourceIdentifier) {
-        guard rooms[id] != nil, rooms[id]?.isPresenceDue == false else { return }
-        rooms[id]?.isPresenceDue = true
+    ///
+    /// How many watch is told less often the more there are to tell: what it takes would else grow with the square of their number.
+    private func announcePresence(in id: ResourceIdentifier, ofViewer: Bool) {
+        guard let room = rooms[id] else { return }
+        let pace = Duration.seconds(Double(room.peers.count) / limits.viewerCountMessagesPerSecond)
+        let due = ContinuousClock.now + (ofViewer ? max(limits.presenceInterval, pace) : limits.presenceInterval)
+        if let earlier = room.presenceDue, earlier <= due { return }
+        rooms[id]?.presenceDue = due
         Task {
-            try? await Task.sleep(for: limits.presenceInterval)
-            tellPresence(in: id)
+            try? await Task.sleep(until: due)
+            tellPresence(in: id, due: due)
         }
     }
 
-    private func tellPresence(in id: ResourceIdentifier) {
-        guard var room = rooms[id] else { return }
+    private func tellPresence(in id: ResourceIdentifier, due: ContinuousClock.Instant) {
+        // Otherwise an earlier one has told it.
+        guard var room = rooms[id], room.presenceDue == due else { return }
         let arrivals = room.arrivals.compactMap { roomPeers[$0] }
         let departures = room.departures
         room.arrivals = []
         room.departures = []
-        room.isPresenceDue = false
+        room.presenceDue = nil
         rooms[id] = room
         let viewers = JSONValue.number(Double(room.viewerCount))
         if !departures.isEmpty {

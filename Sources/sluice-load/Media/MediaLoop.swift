@@ -23,6 +23,8 @@ struct Progress: Sendable {
     var publishersConnected = 0
     var viewersConnected = 0
     var viewersWithPicture = 0
+    /// Those who have had something of each stream's video.
+    var viewersWithAllStreams = 0
     var handshakesFailed = 0
     var packetsSent: UInt64 = 0
     var packetsReceived: UInt64 = 0
@@ -331,11 +333,13 @@ private final class MediaLoop {
         progress.publishersConnected = publishers.count { $0.peer.isConnected }
         progress.viewersConnected = 0
         progress.viewersWithPicture = 0
+        progress.viewersWithAllStreams = 0
         progress.packetsReceived = 0
         progress.packetsLost = 0
         for viewer in viewers {
             if viewer.peer.isConnected { progress.viewersConnected += 1 }
             if viewer.timeToPicture != nil { progress.viewersWithPicture += 1 }
+            if viewer.streamsReceived >= plan.streamsPerSession { progress.viewersWithAllStreams += 1 }
             progress.packetsReceived += viewer.counts.packets
             progress.packetsLost += viewer.counts.lost
         }
