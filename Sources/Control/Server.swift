@@ -86,7 +86,12 @@ public struct Server: Sendable {
             services: [
                 .init(service: WorkerService(pool: pool)),
                 .init(service: EventService(events: events, directory: directory)),
-                .init(service: SpeakerService(interval: configuration.limits.speakerInterval, directory: directory)),
+                .init(
+                    service: IntervalService(configuration.limits.speakerInterval) { await directory.updateSpeakers() }
+                ),
+                .init(
+                    service: IntervalService(configuration.limits.qualityInterval) { await directory.updateQuality() }
+                ),
                 .init(service: http),
                 .init(service: DrainService(directory: directory)),
             ],
@@ -220,16 +225,21 @@ private struct EventService: Service {
     }
 }
 
-/// Lets rooms know who speaks.
-private struct SpeakerService: Service {
-    let interval: Duration
-    let directory: StreamDirectory
+/// Does something again and again: lets rooms know who speaks, and how well streams get through.
+private struct IntervalService: Service {
+    private let interval: Duration
+    private let work: @Sendable () async -> Void
+
+    init(_ interval: Duration, work: @escaping @Sendable () async -> Void) {
+        self.interval = interval
+        self.work = work
+    }
 
     func run() async throws {
         await cancelWhenGracefulShutdown {
             while !Task.isCancelled {
                 try? await Task.sleep(for: interval)
-                await directory.updateSpeakers()
+                await work()
             }
         }
     }

@@ -65,6 +65,10 @@ struct RoomPeer: Sendable {
     var subscribed: [StreamKey: [TrackID]] = [:]
     /// Streams that he has paused.
     var paused: Set<StreamKey> = []
+    /// How the tracks that he is sent reach him: those that are worse than good.
+    var quality: [StreamKey: [TrackID: QualityLevel]] = [:]
+    /// Streams that he was told are worse than good.
+    var toldQuality: [StreamKey: QualityLevel] = [:]
 
     func mayUse(_ key: StreamKey) -> Bool { onlyStream == nil || onlyStream == key.stream.text }
 

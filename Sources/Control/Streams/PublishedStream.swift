@@ -21,6 +21,8 @@ struct PublishedStream {
     var kind: String?
     /// The kinds of media that its publisher has muted, as he says.
     var muted: [String] = []
+    /// How its tracks reach us: those that are worse than good.
+    var quality: [TrackID: QualityLevel] = [:]
     /// The viewing sessions' ids.
     var viewers: Set<String> = []
     /// Counts publishers that have gone, so that a linger that was outlived ends nothing.

@@ -256,6 +256,7 @@ extension StreamDirectory {
     func unsubscribe(_ id: String, from key: StreamKey) {
         guard var peer = roomPeers[id], let tracks = peer.subscribed.removeValue(forKey: key) else { return }
         peer.paused.remove(key)
+        if peer.quality.removeValue(forKey: key) != nil { qualityDue.insert(id) }
         let ending = tracks.compactMap { peer.outgoing.remove($0) }
         roomPeers[id] = peer
         guard !ending.isEmpty, let receiving = peer.receiving, receiving.isAdded,
@@ -410,6 +411,8 @@ extension StreamDirectory {
             // The client makes its connection anew, with m-lines from the first.
             peer.outgoing = OutgoingMedia(maximumLines: limits.roomMediaSections)
             peer.subscribed = [:]
+            peer.quality = [:]
+            qualityDue.insert(id)
         }
         roomPeers[id] = peer
         peer.socket?.send(["type": "connection-lost", "connection": .string(name.rawValue)])
@@ -421,6 +424,8 @@ extension StreamDirectory {
         roomPeers[id]?.receiving = nil
         roomPeers[id]?.outgoing = OutgoingMedia(maximumLines: limits.roomMediaSections)
         roomPeers[id]?.subscribed = [:]
+        roomPeers[id]?.quality = [:]
+        qualityDue.insert(id)
         if let receiving = peer.receiving { endSession(receiving.session) }
         for key in wantedStreams(of: id) { subscribe(id, to: key) }
         offerIfNeeded(id)

@@ -79,6 +79,9 @@ extension StreamDirectory {
 
     private func welcome(_ id: String, isResumed: Bool, _ reply: [String: JSONValue]) {
         guard case .object(let joined) = joined(id, isResumed: isResumed) else { return }
+        // What isn't told is good.
+        roomPeers[id]?.toldQuality = [:]
+        qualityDue.insert(id)
         roomPeers[id]?.socket?.send(.object(joined.merging(reply) { $1 }))
         for key in wantedStreams(of: id) { subscribe(id, to: key) }
         offerIfNeeded(id)
@@ -114,6 +117,7 @@ extension StreamDirectory {
     func leave(_ id: String) {
         guard let peer = roomPeers.removeValue(forKey: id) else { return }
         roomPeersByResumption[peer.resumption] = nil
+        qualityDue.remove(id)
         for key in rooms[peer.room]?.streams ?? [] where streams[key]?.owner == .roomPeer(id) { endStream(key) }
         for connection in [peer.sending, peer.receiving] {
             if let connection { endSession(connection.session) }
@@ -257,6 +261,7 @@ extension StreamDirectory {
         for id in rooms[stream.key.room]?.peers ?? [] {
             roomPeers[id]?.chosen.remove(stream.key)
             roomPeers[id]?.refused.remove(stream.key)
+            roomPeers[id]?.toldQuality[stream.key] = nil
             unsubscribe(id, from: stream.key)
             offerIfNeeded(id)
         }

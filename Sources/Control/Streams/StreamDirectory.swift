@@ -25,7 +25,7 @@ actor StreamDirectory {
     var roomPeers: [String: RoomPeer] = [:]
     var roomPeersByResumption: [String: String] = [:]
     var sessions: [String: Session] = [:]
-    private var sessionsByPeer: [PeerID: String] = [:]
+    private(set) var sessionsByPeer: [PeerID: String] = [:]
     private var peersByWorker: [Int]
     private var peersByAddress: [String: Int] = [:]
     private var lastIdentifier: UInt64 = 0
@@ -33,6 +33,8 @@ actor StreamDirectory {
     private var pendingKeys: Set<StreamKey> = []
     /// Room peers whose offer is being answered.
     var pendingPublishers: Set<String> = []
+    /// Room peers for whom the quality of some stream may not be what they were told.
+    var qualityDue: Set<String> = []
     private(set) var isDraining = false
 
     init(

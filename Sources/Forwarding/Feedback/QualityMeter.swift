@@ -8,11 +8,13 @@ struct QualityMeter {
     private var betterIntervals = 0
     private var worstOfBetter = QualityLevel.good
 
-    /// Takes one interval in.
+    /// Takes what was lost in.
     ///
-    /// - Parameter fractionLost: 0 to 1.
+    /// - Parameters:
+    ///   - fractionLost: 0 to 1.
+    ///   - intervals: How many intervals that was lost in.
     /// - Returns: Whether the level has changed.
-    mutating func observe(fractionLost: Double, limits: Limits) -> Bool {
+    mutating func observe(fractionLost: Double, intervals: Int = 1, limits: Limits) -> Bool {
         let strict = Self.level(of: fractionLost, fair: limits.qualityFairLoss, poor: limits.qualityPoorLoss)
         if strict > level {
             level = strict
@@ -25,7 +27,7 @@ struct QualityMeter {
             return false
         }
         worstOfBetter = betterIntervals == 0 ? relaxed : max(worstOfBetter, relaxed)
-        betterIntervals += 1
+        betterIntervals += intervals
         guard betterIntervals >= limits.qualityRecoveryIntervals else { return false }
         level = worstOfBetter
         betterIntervals = 0
@@ -62,7 +64,9 @@ struct LossInterval {
 
 /// What a viewer reports of one subscription during one interval.
 struct ReportedLoss {
+    /// The interval of the last report, and the one of those before it.
     private var interval: UInt32 = 0
+    private var intervalBefore: UInt32 = 0
     private var sum = 0.0
     private var reportCount = 0
     /// Whether it is among those that are looked at when the interval ends.
@@ -75,6 +79,7 @@ struct ReportedLoss {
     /// - Returns: Whether it is to be looked at, from now on, when the interval ends: most subscriptions lose nothing, and are not.
     mutating func add(_ fractionLost: Double, in interval: UInt32) -> Bool {
         if interval != self.interval {
+            intervalBefore = self.interval
             self.interval = interval
             sum = 0
             reportCount = 0
@@ -91,9 +96,11 @@ struct ReportedLoss {
     /// - Returns: The level, if it has changed.
     mutating func endInterval(limits: Limits) -> QualityLevel? {
         isDue = false
-        guard reportCount > 0, meter.observe(fractionLost: sum / Double(reportCount), limits: limits) else {
-            return nil
-        }
+        // Of audio clients report every 5 s (RFC 3550 §6.2), which says something about more than one interval.
+        let intervals = max(1, Int(interval &- intervalBefore))
+        guard reportCount > 0,
+            meter.observe(fractionLost: sum / Double(reportCount), intervals: intervals, limits: limits)
+        else { return nil }
         return meter.level
     }
 }
