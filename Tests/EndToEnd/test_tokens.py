@@ -162,6 +162,51 @@ async def test_rooms_go_by_the_token(guarded):
 
 
 @pytest.mark.asyncio
+async def test_a_token_for_one_stream_tells_of_no_other(guarded):
+    async with client(guarded) as ann, client(guarded) as ben, client(guarded) as cy:
+        ann_id = (await ann.request("join", room="one", name="Ann", token=token(role="host")))["peer"]
+        ben_id = (await ben.request("join", room="one", name="Ben", token=token()))["peer"]
+        for who, stream in [(ann, "a"), (ben, "b")]:
+            assert (await who.request("publish", sdp=OFFER, streams=[{"stream": stream, "mids": ["0"]}]))["type"] == "answer"
+        joined = await cy.request("join", room="one", name="Cy", token=token(role="host", stream="b"))
+        assert [entry["stream"] for entry in joined["streams"]] == ["b"]
+        assert joined["peers"] == [] and joined["viewers"] == 0 and "host" not in joined["rights"]
+
+        # Nor does he afterwards.
+        assert (await cy.request("subscribe", stream="a")) == await cy.request("subscribe", stream="nobody") | {"id": cy.number - 1}
+        for stream in ["a", "nobody"]:
+            refused = await cy.request("publish", sdp=OFFER, streams=[{"stream": stream, "mids": ["0"]}])
+            assert refused["code"] == "forbidden"
+        assert (await cy.request("update", action="lock"))["code"] == "forbidden"
+        assert (await ann.request("update", stream="a", muted=["audio"]))["type"] == "ok"
+        assert (await ben.request("update", stream="b", muted=["audio"]))["type"] == "ok"
+        assert (await cy.next("stream-updated"))["stream"]["stream"] == "b"
+        assert (await ann.request("unpublish", stream="a"))["type"] == "ok"
+        async with client(guarded) as dan:
+            await dan.request("join", room="one", name="Dan", token=token())
+            await dan.request("leave")
+        await ann.next("peer-left")
+        # The others know of him.
+        while "Cy" not in [peer["name"] for peer in (await ben.next("peer-joined"))["peers"]]:
+            pass
+
+        # Messages.
+        assert (await ann.request("message", data="to all"))["type"] == "ok"
+        assert (await ben.next("message"))["data"] == "to all"
+        assert (await ann.request("message", data="to Cy", to=joined["peer"]))["type"] == "ok"
+        assert (await cy.next("message"))["data"] == "to Cy", "what was said to all did not come before"
+        assert (await cy.request("message", data="to all"))["code"] == "forbidden"
+        refused = await cy.request("message", data="to Ann", to=ann_id)
+        assert refused | {"id": 0} == (await cy.request("message", data="to nobody", to="nobody")) | {"id": 0}
+        assert (await cy.request("message", data="to Ben", to=ben_id))["type"] == "ok"
+        assert (await ben.next("message"))["data"] == "to Ben"
+
+        assert (await ben.request("unpublish", stream="b"))["type"] == "ok"
+        assert (await cy.next("stream-removed"))["stream"] == "b"
+        assert {message["type"] for message in cy.others} <= {"offer", "quality"}, cy.others
+
+
+@pytest.mark.asyncio
 async def test_expiry_ends_calls_only_if_the_token_says_so(guarded):
     async with client(guarded) as ann, client(guarded) as ben:
         expiry = int(time.time()) + 2

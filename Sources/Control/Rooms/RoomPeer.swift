@@ -70,6 +70,23 @@ struct RoomPeer: Sendable {
     /// Streams that he was told are worse than good.
     var toldQuality: [StreamKey: QualityLevel] = [:]
 
+    /// Whom in a room something is told.
+    enum Audience: Sendable {
+        case everybody
+        /// Who may use this stream.
+        case usersOf(StreamKey)
+        /// Whose token is not limited to one stream.
+        case usersOfAll
+    }
+
+    func isAmong(_ audience: Audience) -> Bool {
+        switch audience {
+        case .everybody: true
+        case .usersOf(let key): mayUse(key)
+        case .usersOfAll: onlyStream == nil
+        }
+    }
+
     func mayUse(_ key: StreamKey) -> Bool { onlyStream == nil || onlyStream == key.stream.text }
 
     /// Whether others are told that he is there: those who only watch are counted.

@@ -147,9 +147,9 @@ extension StreamDirectory {
             guard !keys.contains(where: { $0.key == key }) else {
                 throw Problem.badMessage("Each stream is named once.")
             }
+            guard roomPeers[id]?.mayUse(key) == true else { throw .tokenForOther("stream") }
             if let other = streams[key], other.owner != .roomPeer(id) { throw .streamTaken }
             guard !isBeingPublished(key) else { throw .streamTaken }
-            guard roomPeers[id]?.mayUse(key) == true else { throw .tokenForOther("stream") }
             guard specification.kind?.utf8.count ?? 0 <= 32 else {
                 throw Problem.badMessage("kind has at most 32 characters.")
             }
@@ -269,8 +269,8 @@ extension StreamDirectory {
     func subscribe(_ id: String, to names: [StreamKey], policy: RoomPeer.Policy?) throws(Problem) {
         guard let peer = roomPeers[id] else { throw .notInRoom }
         for key in names {
-            guard isLive(key) else { throw .noSuchStream }
             guard peer.mayUse(key) else { throw .tokenForOther("stream") }
+            guard isLive(key) else { throw .noSuchStream }
         }
         if let policy { roomPeers[id]?.policy = policy }
         for key in names {

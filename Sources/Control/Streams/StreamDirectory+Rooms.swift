@@ -40,12 +40,14 @@ extension StreamDirectory {
         }
         try admit(request.address)
         let existing = rooms[request.room]
-        if existing?.isLocked == true, !request.rights.contains(.host) { throw .roomLocked }
+        var rights = request.rights
+        // Whoever may use one stream has no say about the others.
+        if request.onlyStream != nil { rights.remove(.host) }
+        if existing?.isLocked == true, !rights.contains(.host) { throw .roomLocked }
         if let existing, existing.peers.count >= limits.peersPerRoom { throw .full }
         if roomPeers.count >= limits.peers { throw .full }
         let privacy = existing?.privacy ?? request.privacy ?? defaultPrivacy
         if let wanted = request.privacy, wanted != privacy { throw .privacy(privacy) }
-        var rights = request.rights
         if existing == nil, request.mayBecomeHost, rights.contains(.publish) { rights.insert(.host) }
 
         let peer = RoomPeer(
@@ -161,9 +163,19 @@ extension StreamDirectory {
     func relay(_ data: JSONValue, from id: String, to recipient: String?) throws(Problem) {
         guard let peer = roomPeers[id] else { throw .notInRoom }
         let message: JSONValue = ["type": "message", "from": .string(id), "data": data]
-        guard let recipient else { return broadcast(message, in: peer.room, except: id) }
+        guard let recipient else {
+            guard peer.isAmong(.usersOfAll) else { throw .forbidden }
+            return broadcast(message, in: peer.room, to: .usersOfAll, except: id)
+        }
+        // Whose token is for one stream knows of nobody but the one who publishes it.
+        guard peer.isAmong(.usersOfAll) || publishes(recipient, forOneLike: peer) else { throw .noSuchPeer }
         guard let other = roomPeers[recipient], other.room == peer.room, recipient != id else { throw .noSuchPeer }
         other.socket?.send(message)
+    }
+
+    /// Whether somebody publishes a stream that another one may use.
+    private func publishes(_ id: String, forOneLike peer: RoomPeer) -> Bool {
+        rooms[peer.room]?.streams.contains { peer.mayUse($0) && streams[$0]?.owner == .roomPeer(id) } ?? false
     }
 
     /// What a host does to the room or to somebody in it.
@@ -195,10 +207,17 @@ extension StreamDirectory {
 
     // MARK: What others are told
 
-    func broadcast(_ message: JSONValue, in id: ResourceIdentifier, except excluded: String? = nil) {
+    func broadcast(
+        _ message: JSONValue,
+        in id: ResourceIdentifier,
+        to audience: RoomPeer.Audience = .everybody,
+        except excluded: String? = nil
+    ) {
         guard let room = rooms[id], !room.peers.isEmpty else { return }
         let text = ControlSocket.text(of: message)
-        for other in room.peers where other != excluded { roomPeers[other]?.socket?.send(.text(text)) }
+        for other in room.peers where other != excluded && roomPeers[other]?.isAmong(audience) == true {
+            roomPeers[other]?.socket?.send(.text(text))
+        }
     }
 
     /// Others are told in a moment of all who came and went until then.
@@ -229,14 +248,16 @@ extension StreamDirectory {
         if !departures.isEmpty {
             broadcast(
                 ["type": "peer-left", "peers": .array(departures.map { .string($0) }), "viewers": viewers],
-                in: id
+                in: id,
+                to: .usersOfAll
             )
         }
         // Also when only those who watch have come or gone.
         if !arrivals.isEmpty || departures.isEmpty {
             broadcast(
                 ["type": "peer-joined", "peers": .array(arrivals.map(description)), "viewers": viewers],
-                in: id
+                in: id,
+                to: .usersOfAll
             )
         }
     }
@@ -244,7 +265,7 @@ extension StreamDirectory {
     /// A stream can be watched from now on.
     func announceBeginning(of key: StreamKey) {
         guard let stream = streams[key], let room = rooms[key.room] else { return }
-        broadcast(["type": "stream-added", "stream": description(of: stream)], in: key.room)
+        broadcast(["type": "stream-added", "stream": description(of: stream)], in: key.room, to: .usersOf(key))
         for id in room.peers where wantedStreams(of: id).contains(key) {
             subscribe(id, to: key)
             offerIfNeeded(id)
@@ -253,7 +274,7 @@ extension StreamDirectory {
 
     func announceUpdate(of key: StreamKey) {
         guard let stream = streams[key], stream.isAtHome else { return }
-        broadcast(["type": "stream-updated", "stream": description(of: stream)], in: key.room)
+        broadcast(["type": "stream-updated", "stream": description(of: stream)], in: key.room, to: .usersOf(key))
     }
 
     /// A stream that is being forgotten.
@@ -268,7 +289,8 @@ extension StreamDirectory {
         if stream.isAtHome {
             broadcast(
                 ["type": "stream-removed", "stream": .string(stream.key.stream.text)],
-                in: stream.key.room
+                in: stream.key.room,
+                to: .usersOf(stream.key)
             )
         }
     }
@@ -277,7 +299,9 @@ extension StreamDirectory {
 
     private func joined(_ id: String, isResumed: Bool) -> JSONValue {
         guard let peer = roomPeers[id], let room = rooms[peer.room] else { return .null }
-        let others = room.peers.compactMap { roomPeers[$0] }.filter { $0.isAnnounced && $0.id != id }
+        let knowsAll = peer.isAmong(.usersOfAll)
+        let others =
+            knowsAll ? room.peers.compactMap { roomPeers[$0] }.filter { $0.isAnnounced && $0.id != id } : []
         return [
             "type": "joined",
             "peer": .string(id),
@@ -292,9 +316,9 @@ extension StreamDirectory {
             "rights": .array(peer.rights.names),
             "locked": .bool(room.isLocked),
             "peers": .array(others.map(description)),
-            "viewers": .number(Double(room.viewerCount)),
+            "viewers": .number(knowsAll ? Double(room.viewerCount) : 0),
             "streams": .array(
-                room.streams.compactMap { streams[$0] }.filter { $0.isAtHome }.map(description)
+                room.streams.filter(peer.mayUse).compactMap { streams[$0] }.filter { $0.isAtHome }.map(description)
             ),
         ]
     }
@@ -335,11 +359,21 @@ extension StreamDirectory {
             let keys = speaking.map(\.key)
             guard keys != room.speakers else { continue }
             rooms[id]?.speakers = keys
-            let list = speaking.map { entry -> JSONValue in
-                ["stream": .string(entry.key.stream.text), "level": .number(-Double(entry.level))]
+            broadcast(Self.speakers(speaking), in: id, to: .usersOfAll)
+            for other in room.peers where roomPeers[other]?.isAmong(.usersOfAll) == false {
+                guard let peer = roomPeers[other] else { continue }
+                let own = speaking.filter { peer.mayUse($0.key) }
+                guard own.map(\.key) != room.speakers.filter(peer.mayUse) else { continue }
+                peer.socket?.send(Self.speakers(own[...]))
             }
-            broadcast(["type": "speakers", "streams": .array(list)], in: id)
         }
+    }
+
+    private static func speakers(_ speaking: ArraySlice<(key: StreamKey, level: UInt8)>) -> JSONValue {
+        let list = speaking.map { entry -> JSONValue in
+            ["stream": .string(entry.key.stream.text), "level": .number(-Double(entry.level))]
+        }
+        return ["type": "speakers", "streams": .array(list)]
     }
 }
 
