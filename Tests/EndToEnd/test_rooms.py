@@ -6,6 +6,7 @@ import json
 import pathlib
 import signal
 
+import aiohttp
 import pytest
 import websockets
 
@@ -277,6 +278,59 @@ async def test_hosts_lock_and_remove(server):
         assert (await late.request("join", room="locked"))["type"] == "joined"
 
 
+OFFER = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n" \
+        "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=rtcp-mux\r\na=setup:actpass\r\na=sendonly\r\n" \
+        "a=rtpmap:111 opus/48000/2\r\na=fingerprint:sha-256 " + ":".join(["AB"] * 32) + "\r\n"
+
+
+async def whip(server, path, method="POST"):
+    """A WHIP or WHEP request's status and `Location`, or what the problem is."""
+    body = (OFFER if path.endswith("whip") else OFFER.replace("sendonly", "recvonly")) if method == "POST" else None
+    async with aiohttp.ClientSession() as http:
+        headers = {"Content-Type": "application/sdp"} if body else {}
+        async with http.request(method, f"{server.url}/{path.lstrip('/')}", data=body, headers=headers) as response:
+            if response.status >= 400:
+                return response.status, (await response.json(content_type=None))["detail"]
+            return response.status, response.headers.get("Location")
+
+
+@pytest.mark.asyncio
+async def test_a_locked_room_refuses_whip_and_whep(server):
+    async with client(server) as host:
+        await host.request("join", room="shut")
+        status, before = await whip(server, "shut/obs/whip")
+        assert status == 201
+        await host.request("update", action="lock")
+        assert await whip(server, "shut/other/whip") == (403, "The room is locked.")
+        assert await whip(server, "shut/obs/whep") == (403, "The room is locked.")
+        assert server.stream("other") is None
+        # Who is there stays.
+        assert server.stream("obs")["publisher"]
+        await host.request("update", action="unlock")
+        assert (await whip(server, "shut/obs/whep"))[0] == 201
+        assert (await whip(server, before, "DELETE"))[0] == 200
+
+
+@pytest.mark.asyncio
+async def test_a_host_ends_the_room_for_whip_and_whep_too(server):
+    async with client(server) as host, client(server) as guest:
+        await host.request("join", room="over")
+        await guest.request("join", room="over")
+        assert (await guest.request("publish", sdp=OFFER, streams=[{"stream": "cam", "mids": ["0"]}]))["type"] == "answer"
+        sessions = [(await whip(server, path))[1] for path in ["over/obs/whip", "over/obs/whep", "over/cam/whep"]]
+        elsewhere = (await whip(server, "elsewhere/obs/whip"))[1]
+        await host.socket.send(json.dumps({"type": "update", "action": "end"}))
+        for one in [host, guest]:
+            assert "ended" in (await one.next("left"))["reason"]
+        assert [(await whip(server, session, "DELETE"))[0] for session in sessions] == [404] * 3
+        assert server.stream("cam") is None
+        assert (await whip(server, "over/obs/whep"))[0] == 404
+        async with client(server) as next_one:
+            joined = await next_one.request("join", room="over")
+            assert joined["streams"] == [] and joined["peers"] == [] and "host" in joined["rights"], "another room"
+        assert (await whip(server, elsewhere, "DELETE"))[0] == 200
+
+
 @pytest.mark.asyncio
 async def test_an_encrypted_room_refuses_who_does_not_encrypt(server):
     async with client(server) as ann, client(server) as ben:
@@ -284,12 +338,9 @@ async def test_an_encrypted_room_refuses_who_does_not_encrypt(server):
         assert joined["privacy"]["mode"] == "e2ee" and joined["privacy"]["endToEndEncrypted"]
         refused = await ben.request("join", room="secret", privacy="transport")
         assert refused["code"] == "privacy" and refused["privacy"]["mode"] == "e2ee"
-        sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n" \
-              "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=rtcp-mux\r\na=setup:actpass\r\na=sendonly\r\n" \
-              "a=rtpmap:111 opus/48000/2\r\na=fingerprint:sha-256 " + ":".join(["AB"] * 32) + "\r\n"
-        refused = await ann.request("publish", sdp=sdp, streams=[{"stream": "cam", "mids": ["0"]}])
+        refused = await ann.request("publish", sdp=OFFER, streams=[{"stream": "cam", "mids": ["0"]}])
         assert refused["code"] == "privacy"
-        accepted = await ann.request("publish", sdp=sdp, privacy="e2ee", streams=[{"stream": "cam", "mids": ["0"]}])
+        accepted = await ann.request("publish", sdp=OFFER, privacy="e2ee", streams=[{"stream": "cam", "mids": ["0"]}])
         assert accepted["type"] == "answer" and "a=x-sluice-privacy:e2ee" in accepted["sdp"]
 
 

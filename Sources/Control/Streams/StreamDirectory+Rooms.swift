@@ -186,8 +186,7 @@ extension StreamDirectory {
         case "lock", "unlock":
             rooms[peer.room]?.isLocked = action == "lock"
             broadcast(["type": "room-updated", "locked": .bool(action == "lock")], in: peer.room)
-        case "end":
-            for other in rooms[peer.room]?.peers ?? [] { dismiss(other, reason: "The host ended the room.") }
+        case "end": end(peer.room)
         case "remove", "mute":
             guard let subject, let other = roomPeers[subject], other.room == peer.room else { throw .noSuchPeer }
             if action == "remove" {
@@ -197,6 +196,15 @@ extension StreamDirectory {
             }
         default: throw Problem.badMessage("action has to be lock, unlock, end, remove or mute.")
         }
+    }
+
+    /// Ends a room with all its sessions, those of WHIP and WHEP among them.
+    private func end(_ id: ResourceIdentifier) {
+        guard let room = rooms[id] else { return }
+        // Nobody is left to be told of what each of the others takes along.
+        rooms[id]?.peers = []
+        for key in room.streams { endStream(key) }
+        for peer in room.peers { dismiss(peer, reason: "The host ended the room.") }
     }
 
     private func dismiss(_ id: String, reason: String) {
