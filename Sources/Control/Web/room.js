@@ -196,6 +196,9 @@ function follow(room) {
 
 function showInside(role, identifier, key) {
   showPrivacy(room.privacy.mode);
+  element("chat-note").textContent = room.privacy.mode === "e2ee"
+    ? "Messages are encrypted with the room's key. The server keeps none."
+    : "The server can read the messages that it passes on. It keeps none.";
   showState("joined");
   known = new Map(room.peers);
   document.body.classList.add("in-room");

@@ -158,17 +158,19 @@ function makeTile(content, openMenu) {
   const caption = make("figcaption");
   const silence = makeIcon("icon-silent");
   const name = make("span", "tile-name");
+  const silent = make("span", "hidden-label");
+  silent.textContent = "(muted)";
   const bars = make("span", "bars");
   bars.setAttribute("role", "img");
   bars.hidden = true;
   bars.append(make("i"), make("i"), make("i"));
-  caption.append(silence, name, bars);
+  caption.append(silence, name, silent, bars);
   const menu = make("button", "tile-menu");
   menu.type = "button";
   menu.append(makeIcon("icon-more"));
   menu.addEventListener("click", openMenu);
   root.append(video, initial, note, figures, menu, caption);
-  return { root, video, initial, note, figures, silence, name, bars, menu, content, spokeAt: 0 };
+  return { root, video, initial, note, figures, silence, name, silent, bars, menu, content, spokeAt: 0 };
 }
 
 function fill(tile, content) {
@@ -179,7 +181,8 @@ function fill(tile, content) {
   if (tile.video.srcObject !== media) tile.video.srcObject = media;
   tile.video.setAttribute("aria-label", name);
   tile.initial.textContent = [...name][0]?.toUpperCase() ?? "";
-  tile.name.textContent = name + (isSilent ? " (muted)" : "");
+  tile.name.textContent = name;
+  tile.silent.hidden = !isSilent;
   tile.silence.toggleAttribute("hidden", !isSilent);
   tile.note.textContent = noteOf(live, undecryptable);
   tile.note.hidden = !tile.note.textContent;
