@@ -11,7 +11,9 @@ public enum PrivacyMode: String, Sendable, Hashable, CaseIterable {
 
 /// Our side of a session, as the answer tells it.
 public struct LocalEndpoint: Sendable {
-    public var credentials: ICECredentials
+    public private(set) var credentials: ICECredentials
+    /// How often ICE was restarted.
+    private var restarts: UInt32 = 0
     public var fingerprint: CertificateFingerprint
     /// Where the peer's worker can be reached, the best first.
     public var addresses: [SocketAddress]
@@ -33,14 +35,26 @@ public struct LocalEndpoint: Sendable {
         self.sessionID = sessionID
     }
 
+    /// Takes new credentials, which restart ICE.
+    public mutating func restart(_ credentials: ICECredentials) {
+        self.credentials = credentials
+        restarts = min(restarts + 1, Self.highestTypePreference - Self.lowestTypePreference)
+    }
+
+    // All our candidates are of one type, so its preference is free to say something else: a pair made after a restart is preferred to
+    // those before. A browser whose network has changed would otherwise keep to the dead pair until it gives that up, 3.5 s later.
+    private static let lowestTypePreference: UInt32 = 80
+    private static let highestTypePreference: UInt32 = 126
+
     /// Our candidates: host candidates on the worker's port, the first the most preferred (RFC 8445 §5.1.2.1).
     var candidates: [ICECandidate] {
-        addresses.enumerated().map { index, address in
+        let typePreference = Self.lowestTypePreference + restarts
+        return addresses.enumerated().map { index, address in
             ICECandidate(
                 foundation: "\(index + 1)",
                 component: 1,
                 transport: "udp",
-                priority: 126 << 24 | UInt32(65_535 - min(index, 65_535)) << 8 | 255,
+                priority: typePreference << 24 | UInt32(65_535 - min(index, 65_535)) << 8 | 255,
                 address: address,
                 kind: .host
             )

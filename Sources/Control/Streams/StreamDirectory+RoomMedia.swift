@@ -46,7 +46,7 @@ extension StreamDirectory {
             session?.worker ?? wanted.lazy.compactMap { self.streams[$0.key]?.home }.first ?? leastLoadedWorker()
         var local = session?.local ?? makeLocalEndpoint(worker, privacy: room.privacy)
         let isRestart = session.map { $0.remoteCredentials != offer.credentials } ?? false
-        if isRestart { local.credentials = makeCredentials() }
+        if isRestart { local.restart(makeCredentials()) }
         let version = (connection?.version ?? 0) + 1
         let answer: PublisherAnswer
         do throws(NegotiationError) {
@@ -383,7 +383,7 @@ extension StreamDirectory {
             var session = sessions[receiving.session]
         else { throw .noSuchSession }
         if peer.outgoing.awaitsAnswer { peer.outgoing.abandonOffer() }
-        session.local.credentials = makeCredentials()
+        session.local.restart(makeCredentials())
         sessions[session.id] = session
         roomPeers[id] = peer
         handle(session.worker).send(

@@ -273,7 +273,7 @@ actor StreamDirectory {
             return .trickled(privacy: session.local.privacy)
         case .restart(let remote, let mid):
             guard ifMatch != nil else { throw .missingETag }
-            session.local.credentials = makeCredentials()
+            session.local.restart(makeCredentials())
             session.remoteCredentials = remote
             session.tag = makeTag()
             let local = session.local

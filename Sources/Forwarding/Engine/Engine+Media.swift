@@ -120,9 +120,14 @@ extension Engine {
             )
         }
         if incoming.parameters.feedback.contains(.nack) {
-            if encoding.nacks.received(sequence, now: now), source.isRetransmission {
+            switch encoding.nacks.received(sequence, now: now) {
+            case .recovered where source.isRetransmission:
                 track.packetsRecovered += 1
                 counters.packetsRecovered += 1
+            case .afterInterruption where track.codec.kind == .video:
+                encoding.keyframeRequests.request()
+                noteDeadline(of: peer)
+            default: break
             }
             if encoding.nacks.deadline != .distantFuture { noteDeadline(of: peer) }
         }

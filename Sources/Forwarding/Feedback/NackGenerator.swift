@@ -10,8 +10,21 @@ struct NackGenerator {
     private static let maximumRequests = 10
     /// A gap larger than this is a new beginning rather than loss.
     private static let maximumGap: UInt64 = 512
+    /// So is one of this many packets after so long a silence: the publisher's network was gone, and what it sent meanwhile comes too
+    /// late for anybody.
+    private static let interruptionGap: UInt64 = 16
+    private static let interruptionSilence = Duration.milliseconds(500)
     /// Packets that can be missing at once; older ones are given up.
     private static let capacity = 1024
+
+    /// What a packet turned out to be.
+    enum Arrival {
+        case expected
+        /// It had been missing.
+        case recovered
+        /// So much is missing before it that it is not asked for: only a keyframe helps.
+        case afterInterruption
+    }
 
     private struct Missing {
         var sequence: UInt64
@@ -22,6 +35,7 @@ struct NackGenerator {
     /// In ascending order of sequence numbers.
     private var missing: [Missing] = []
     private var highest: UInt64?
+    private var latestAt = Instant(nanoseconds: 0)
     /// The earliest `due`; later than any instant while nothing is missing.
     private(set) var deadline = Instant.distantFuture
 
@@ -30,29 +44,29 @@ struct NackGenerator {
     }
 
     /// Notes a packet that came, by whichever way.
-    ///
-    /// - Returns: Whether it had been missing.
-    mutating func received(_ sequence: UInt64, now: Instant) -> Bool {
+    mutating func received(_ sequence: UInt64, now: Instant) -> Arrival {
+        defer { latestAt = now }
         guard let highest else {
             self.highest = sequence
-            return false
+            return .expected
         }
-        guard sequence > highest else {
-            return remove(sequence)
-        }
+        guard sequence > highest else { return remove(sequence) ? .recovered : .expected }
         self.highest = sequence
         let gap = sequence - highest - 1
-        if gap > Self.maximumGap {
+        let isInterruption = gap >= Self.interruptionGap && now >= latestAt + Self.interruptionSilence
+        if gap > Self.maximumGap || isInterruption {
             missing.removeAll(keepingCapacity: true)
             deadline = .distantFuture
-        } else if gap > 0 {
+            return .afterInterruption
+        }
+        if gap > 0 {
             let overflow = missing.count + Int(gap) - Self.capacity
             if overflow > 0 { missing.removeFirst(min(overflow, missing.count)) }
             let due = now + Self.reorderingTolerance
             for lost in (highest + 1)..<sequence { missing.append(Missing(sequence: lost, due: due)) }
             deadline = min(deadline, due)
         }
-        return false
+        return .expected
     }
 
     /// Appends the sequence numbers that have to be asked for now to `requests`, ascending, as 16 bits.

@@ -3,8 +3,10 @@
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 4000;
 const PING_MS = 5000;
-// A connection that is interrupted for longer gets an ICE restart.
-const DISCONNECTED_MS = 1000;
+// An attempt that the network swallows is given up, and made again.
+const CONNECT_MS = 4000;
+// A socket that does not answer for so long when media has stopped leads nowhere any more.
+const PONG_MS = 500;
 const REPLY_MS = 15000;
 
 /** What the server refused, with its stable `code` (Docs/Protocol.md). */
@@ -83,6 +85,7 @@ export class Room extends EventTarget {
   #timer = null;
   #pinger = null;
   #heardAt = 0;
+  /** @type {Map<RTCPeerConnection, PathWatch>} */ #paths = new Map();
   #nextID = 1;
   #waiting = new Map();
   #iceServers = [];
@@ -101,7 +104,7 @@ export class Room extends EventTarget {
     url.protocol = url.protocol.replace("http", "ws");
     this.#url = url.href;
     const { signal } = this.#ending;
-    globalThis.addEventListener?.("online", () => this.#socket?.close(), { signal });
+    globalThis.addEventListener?.("online", () => this.#probe(), { signal });
     globalThis.addEventListener?.("pagehide", () => this.leave(), { signal });
   }
 
@@ -240,16 +243,24 @@ export class Room extends EventTarget {
     const socket = new WebSocket(this.#url, "sluice.v1");
     this.#socket = socket;
     await new Promise((resolve, reject) => {
-      socket.onopen = resolve;
-      socket.onerror = () => reject(new SluiceError({ code: "closed", message: "The server can't be reached." }));
+      const unreachable = () => reject(new SluiceError({ code: "closed", message: "The server can't be reached." }));
+      const timer = setTimeout(unreachable, CONNECT_MS);
+      socket.onopen = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      socket.onerror = unreachable;
+    }).catch((error) => {
+      socket.close();
+      throw error;
     });
     socket.onerror = null;
     socket.onmessage = (event) => this.#receive(socket, JSON.parse(event.data));
     socket.onclose = () => this.#closed(socket);
-    this.#heardAt = Date.now();
+    this.#heardAt = performance.now();
     clearInterval(this.#pinger);
     this.#pinger = setInterval(() => {
-      if (Date.now() - this.#heardAt > 2 * PING_MS) socket.close();
+      if (performance.now() - this.#heardAt > 2 * PING_MS) this.#abandon(socket);
       else this.#post({ type: "ping" });
     }, PING_MS);
     const { room, name, token, role, policy } = this.#options;
@@ -276,10 +287,10 @@ export class Room extends EventTarget {
     for (const stream of joined.streams) this.#updateStream(stream);
     this.#setState("joined");
     this.#emit("peers");
-    if (this.#receiver?.connectionState === "failed") this.#post({ type: "restart" });
+    if (this.#isBroken(this.#receiver)) this.#post({ type: "restart" });
     // Whatever was published or ended while the socket was gone is told now.
     if (this.published.length > 0 || this.#sender) {
-      await this.#negotiateSending(this.#sender?.connection.connectionState === "failed");
+      await this.#negotiateSending(this.#isBroken(this.#sender?.connection));
     }
   }
 
@@ -293,7 +304,7 @@ export class Room extends EventTarget {
     throw new SluiceError({ code: "privacy", message });
   }
 
-  #closed(socket) {
+  #closed(socket, wait = this.#backOff()) {
     if (socket !== this.#socket || this.state === "left") return;
     this.#socket = null;
     clearInterval(this.#pinger);
@@ -301,9 +312,28 @@ export class Room extends EventTarget {
     this.#waiting.clear();
     if (this.state === "connecting") return;
     this.#setState("reconnecting");
-    const wait = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** this.#attempt++) * (0.75 + Math.random() / 2);
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#reconnect(), wait);
+  }
+
+  #backOff() {
+    return Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** this.#attempt++) * (0.75 + Math.random() / 2);
+  }
+
+  /** A socket that leads nowhere: what it says when it closes comes too late. */
+  #abandon(socket) {
+    socket.close();
+    this.#closed(socket, 0);
+  }
+
+  /** Asks whether the socket still leads to the server: when the network has changed, nothing else tells. */
+  #probe() {
+    const socket = this.#socket;
+    const askedAt = performance.now();
+    if (!this.#post({ type: "ping" })) return;
+    setTimeout(() => {
+      if (socket === this.#socket && this.#heardAt < askedAt) this.#abandon(socket);
+    }, PONG_MS);
   }
 
   async #reconnect() {
@@ -348,7 +378,7 @@ export class Room extends EventTarget {
 
   #receive(socket, message) {
     if (socket !== this.#socket) return;
-    this.#heardAt = Date.now();
+    this.#heardAt = performance.now();
     const waiting = this.#waiting.get(message.id);
     if (waiting) {
       this.#waiting.delete(message.id);
@@ -455,7 +485,8 @@ export class Room extends EventTarget {
       const connection = this.#makeConnection();
       this.#receiver = connection;
       connection.addEventListener("track", ({ receiver }) => this.#encryption?.reveal(receiver));
-      this.#watch(connection, () => this.#post({ type: "restart" }));
+      const expected = () => [...this.streams.values()].some((stream) => stream.live && stream.media.getTracks().length > 0);
+      this.#watch(connection, expected, () => this.#post({ type: "restart" }));
     }
     const connection = this.#receiver;
     await connection.setRemoteDescription({ type: "offer", sdp: offer.sdp });
@@ -485,7 +516,7 @@ export class Room extends EventTarget {
   }
 
   #dropReceiver() {
-    this.#receiver?.close();
+    this.#close(this.#receiver);
     this.#receiver = null;
   }
 
@@ -504,7 +535,7 @@ export class Room extends EventTarget {
       if (this.published.length === 0) return;
       const connection = this.#makeConnection();
       this.#sender = { connection, transceivers: new Map() };
-      this.#watch(connection, () => this.#negotiateSending(true).catch(() => {}));
+      this.#watch(connection, () => this.published.length > 0, () => this.#negotiateSending(true).catch(() => {}));
     }
     const { connection, transceivers } = this.#sender;
     // M-lines of streams that are gone are free for the next ones.
@@ -554,19 +585,28 @@ export class Room extends EventTarget {
   }
 
   #dropSender() {
-    this.#sender?.connection.close();
+    this.#close(this.#sender?.connection);
     this.#sender = null;
   }
 
-  /** Restarts ICE when a connection is interrupted: the network may have changed. */
-  #watch(connection, restart) {
-    let timer = null;
+  /** Restarts ICE when nothing comes through a connection any more, by another socket where the old one is gone as well. */
+  #watch(connection, isExpected, restart) {
+    const path = new PathWatch(connection, isExpected, () => this.#probe(), restart);
+    this.#paths.set(connection, path);
     connection.addEventListener("connectionstatechange", () => {
-      clearTimeout(timer);
-      if (connection.connectionState === "disconnected") timer = setTimeout(restart, DISCONNECTED_MS);
-      else if (connection.connectionState === "failed") restart();
       this.#emit("connection", { connection, state: connection.connectionState });
     });
+  }
+
+  #isBroken(connection) {
+    return connection?.connectionState === "failed" || this.#paths.get(connection)?.isBroken === true;
+  }
+
+  #close(connection) {
+    if (!connection) return;
+    this.#paths.get(connection)?.close();
+    this.#paths.delete(connection);
+    connection.close();
   }
 
   // Ends
