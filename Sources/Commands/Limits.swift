@@ -23,6 +23,8 @@ public struct Limits: Sendable {
     public var publisherSilence = Duration.milliseconds(1500)
     /// Most HTTP connections at a time; further ones wait.
     public var httpConnections = 2000
+    /// Most HTTP connections of one IP address at a time, for each of the peers that it may have; further ones are closed at once.
+    public var httpConnectionsPerPeer = 4
     /// An HTTP connection on which nothing comes for so long is closed.
     public var httpIdle = Duration.seconds(60)
     /// How long a stop waits for requests in flight.
@@ -62,11 +64,18 @@ public struct Limits: Sendable {
     /// Messages, and bytes of them, that wait for a client to read them; one that is further behind has to come back.
     public var controlQueue = 2000
     public var controlRequestBytes = 32 * 1024
-    public var controlQueueBytes = 8 << 20
+    public var peerMessageBytes = 16 * 1024
     /// How deep a message's objects and arrays may be nested, and most entries of each of its lists.
+    /// Messages, and bytes of them, that wait for a client to read them; one that is further behind has to come back.
+    public var controlQueue = 2000
+    public var controlQueueBytes = 4 << 20
+    /// Bytes that wait for all clients together; when they are more, those for whom much waits have to come back.
+    public var controlBacklogBytes = 256 << 20
     public var controlMessageDepth = 32
     public var controlListEntries = 64
     /// Messages that a client may send in a second, and at once.
+    /// So many bytes of what peers send each other count as one message: what all of a room are told costs most.
+    public var peerMessageUnitBytes = 4096
     public var controlMessagesPerSecond = 20.0
     public var controlMessageBurst = 100.0
     /// A WebSocket that has not joined within this time, or from which nothing came for twice this time, is closed; it is asked for a

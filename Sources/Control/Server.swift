@@ -142,9 +142,14 @@ public struct Server: Sendable {
 
     private func httpServer(directory: StreamDirectory, authorizer: Authorizer) throws -> HTTPServerBuilder {
         let limiter = RateLimiter(limit: configuration.limits.sessionsPerAddressPerMinute)
+        let backlog = ControlBacklog(maximumBytes: configuration.limits.controlBacklogBytes)
+        let connections = ConnectionCount(
+            limit: configuration.limits.peersPerAddress * configuration.limits.httpConnectionsPerPeer
+        )
         let http1 = HTTPServerBuilder { [configuration, logger] responder in
             ControlChannel(
                 responder: responder,
+                connections: connections,
                 idleTimeout: .seconds(configuration.limits.httpIdle.components.seconds),
                 maximumMessageBytes: configuration.limits.controlMessageBytes,
                 allowedOrigins: configuration.allowedOrigins
@@ -154,6 +159,7 @@ public struct Server: Sendable {
                     configuration: configuration,
                     authorizer: authorizer,
                     limiter: limiter,
+                    backlog: backlog,
                     logger: logger,
                     address: address
                 ).run(channel)

@@ -38,6 +38,7 @@ enum LimitKeys {
         Time(name: "publisherSilence", field: \.publisherSilence, range: .milliseconds(100) ... .seconds(60)),
         Time(name: "httpIdle", field: \.httpIdle, range: .seconds(5) ... .seconds(3600)),
         Time(name: "drain", field: \.drain, range: .zero ... .seconds(600)),
+        Time(name: "controlSilence", field: \.controlSilence, range: .seconds(1) ... .seconds(3600)),
         Time(name: "iceConnect", field: \.iceConnect, range: .seconds(1) ... .seconds(120)),
         Time(name: "consent", field: \.consent, range: .seconds(5) ... .seconds(120)),
         Time(name: "dtlsHandshake", field: \.dtlsHandshake, range: .seconds(1) ... .seconds(120)),

@@ -25,6 +25,7 @@ struct ControlChannel: ServerChildChannel, HTTPChannelHandler {
     }
 
     let responder: HTTPChannelHandler.Responder
+    let connections: ConnectionCount
     let idleTimeout: TimeAmount
     let maximumMessageBytes: Int
     let allowedOrigins: [String]
@@ -32,7 +33,12 @@ struct ControlChannel: ServerChildChannel, HTTPChannelHandler {
     let serve: @Sendable (ControlSession.Channel, String) async -> Void
 
     func setup(channel: any NIOCore.Channel, logger: Logger) -> EventLoopFuture<Value> {
-        channel.eventLoop.makeCompletedFuture {
+        guard connections.admits(channel) else {
+            channel.close(promise: nil)
+            let never: EventLoopFuture<Upgraded> = channel.eventLoop.makeFailedFuture(ChannelError.ioOnClosedChannel)
+            return channel.eventLoop.makeSucceededFuture(Value(upgraded: never, channel: channel))
+        }
+        return channel.eventLoop.makeCompletedFuture {
             let upgrader = NIOTypedWebSocketServerUpgrader<Upgraded>(
                 maxFrameSize: maximumMessageBytes,
                 enableAutomaticErrorHandling: false,

@@ -60,9 +60,13 @@ struct ClientMessage: Sendable {
         guard type == "publish" || type == "answer" || text.count <= limits.controlRequestBytes else {
             throw .tooLarge(maximum: limits.controlRequestBytes)
         }
-        if case .verbatim(let text)? = data, text.utf8.count > limits.peerMessageBytes {
-            throw .tooLarge(maximum: limits.peerMessageBytes)
-        }
+        guard dataBytes <= limits.peerMessageBytes else { throw .tooLarge(maximum: limits.peerMessageBytes) }
+    }
+
+    /// How long `data` is.
+    var dataBytes: Int {
+        guard case .verbatim(let text)? = data else { return 0 }
+        return text.utf8.count
     }
 
     /// The `id` of what may be no message otherwise, so that its refusal finds whoever waits for the reply.

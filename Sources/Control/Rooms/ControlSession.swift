@@ -16,6 +16,7 @@ struct ControlSession: Sendable {
     let configuration: ServerConfiguration
     let authorizer: Authorizer
     let limiter: RateLimiter
+    let backlog: ControlBacklog
     let logger: Logger
     /// The client's IP address. Never logged.
     let address: String
@@ -31,7 +32,11 @@ struct ControlSession: Sendable {
 
     /// Runs until the client or the server ends it.
     func run(_ channel: Channel) async {
-        let socket = ControlSocket(capacity: limits.controlQueue, maximumBytes: limits.controlQueueBytes)
+        let socket = ControlSocket(
+            capacity: limits.controlQueue,
+            maximumBytes: limits.controlQueueBytes,
+            backlog: backlog
+        )
         do {
             try await channel.executeThenClose { inbound, outbound in
                 await withTaskGroup(of: Part.self) { group in
@@ -159,13 +164,14 @@ struct ControlSession: Sendable {
             credit = burst
         }
 
-        mutating func admitsMessage() -> Bool {
+        /// - Parameter count: What the message counts as.
+        mutating func admitsMessage(_ count: Int = 1) -> Bool {
             let now = ContinuousClock.now
             let elapsed = refilledAt.duration(to: now)
             refilledAt = now
             let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
             credit = min(burst, credit + perSecond * seconds)
-            credit -= 1
+            credit -= Double(count)
             return credit >= 0
         }
     }
@@ -252,6 +258,12 @@ struct ControlSession: Sendable {
             }
         case "message":
             guard let data = message.data else { throw Problem.badMessage("data is missing.") }
+            // The first unit was counted when it came.
+            let more = (message.dataBytes - 1) / limits.peerMessageUnitBytes
+            guard state.admitsMessage(more) else {
+                socket.close(.policyViolation, "Too many messages.")
+                return nil
+            }
             try await directory.relay(data, from: peer, to: message.to)
         default: throw Problem.badMessage("type is unknown: \(message.type.prefix(32)).")
         }

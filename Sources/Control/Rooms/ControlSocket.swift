@@ -2,6 +2,23 @@ import NIOCore
 import NIOWebSocket
 import Worker
 
+/// What waits for all clients together to be read.
+final class ControlBacklog: Sendable {
+    /// A socket with less than this is not the one that is behind.
+    private static let fairBytes = 64 * 1024
+    private let maximumBytes: Int
+    private let bytes = Locked(0)
+
+    init(maximumBytes: Int) { self.maximumBytes = maximumBytes }
+
+    fileprivate func add(_ count: Int) { bytes.withLock { $0 += count } }
+
+    /// Whether one for whom so much waits has to go, because too much waits in all.
+    fileprivate func isTooMuch(withWaiting count: Int) -> Bool {
+        count > Self.fairBytes && bytes.withLock { $0 } > maximumBytes
+    }
+}
+
 /// The sending half of one control WebSocket. Messages wait in a bounded queue; a reader that is too slow for it is let go.
 final class ControlSocket: Sendable {
     /// What is put on the wire.
@@ -43,28 +60,37 @@ final class ControlSocket: Sendable {
     private let over: AsyncStream<Void>.Continuation
     private let capacity: Int
     private let maximumBytes: Int
+    private let backlog: ControlBacklog
     private let state = Locked(State())
 
     /// - Parameters:
     ///   - capacity: Messages that wait at most.
     ///   - maximumBytes: Bytes of them.
-    init(capacity: Int, maximumBytes: Int) {
+    ///   - backlog: What counts them together with those of all others.
+    init(capacity: Int, maximumBytes: Int, backlog: ControlBacklog) {
         self.capacity = capacity
         self.maximumBytes = maximumBytes
+        self.backlog = backlog
         (bell, ring) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         (end, over) = AsyncStream.makeStream(of: Void.self)
     }
+
+    deinit { backlog.add(-state.withLock { $0.waitingBytes }) }
 
     /// Queues a message. One that doesn't fit any more ends the socket, and what waited is forgotten: its client comes back and is
     /// told how things stand.
     func send(_ message: Outgoing) {
         let isTooMuch = state.withLock { state in
             guard !state.isOver else { return false }
+            let before = state.waitingBytes
             state.queue.append(message)
             if case .text(let text) = message { state.waitingBytes += text.utf8.count }
-            guard state.queue.count - state.takenCount > capacity || state.waitingBytes > maximumBytes else {
-                return false
-            }
+            backlog.add(state.waitingBytes - before)
+            guard
+                state.queue.count - state.takenCount > capacity || state.waitingBytes > maximumBytes
+                    || backlog.isTooMuch(withWaiting: state.waitingBytes)
+            else { return false }
+            backlog.add(-state.waitingBytes)
             state = State(queue: [.close(.policyViolation, "Too far behind: join again.")], isOver: true)
             return true
         }
@@ -93,7 +119,13 @@ final class ControlSocket: Sendable {
     var isOver: Bool { state.withLock { $0.isOver } }
 
     /// The next one to write.
-    func take() -> Outgoing? { state.withLock { $0.take() } }
+    func take() -> Outgoing? {
+        state.withLock { state in
+            let before = state.waitingBytes
+            defer { backlog.add(state.waitingBytes - before) }
+            return state.take()
+        }
+    }
 
     private func announce(isOver: Bool) {
         ring.yield()
