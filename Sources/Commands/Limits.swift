@@ -58,26 +58,24 @@ public struct Limits: Sendable {
     public var qualityPackets = 20
     /// A publisher from whom nothing came for so long is poor. Clients send something every 6 s even when all is muted (RFC 7675 §5.1).
     public var qualitySilence = Duration.seconds(7)
-    /// Longest message of the control WebSocket in bytes, and of what peers send each other.
+    /// Longest message of the control WebSocket in bytes: those that hold a description, those that don't or come before a `join`, and
+    /// what peers send each other.
     public var controlMessageBytes = 256 * 1024
-    public var peerMessageBytes = 16 * 1024
-    /// Messages, and bytes of them, that wait for a client to read them; one that is further behind has to come back.
-    public var controlQueue = 2000
     public var controlRequestBytes = 32 * 1024
     public var peerMessageBytes = 16 * 1024
     /// How deep a message's objects and arrays may be nested, and most entries of each of its lists.
+    public var controlMessageDepth = 32
+    public var controlListEntries = 64
     /// Messages, and bytes of them, that wait for a client to read them; one that is further behind has to come back.
     public var controlQueue = 2000
     public var controlQueueBytes = 4 << 20
     /// Bytes that wait for all clients together; when they are more, those for whom much waits have to come back.
     public var controlBacklogBytes = 256 << 20
-    public var controlMessageDepth = 32
-    public var controlListEntries = 64
     /// Messages that a client may send in a second, and at once.
-    /// So many bytes of what peers send each other count as one message: what all of a room are told costs most.
-    public var peerMessageUnitBytes = 4096
     public var controlMessagesPerSecond = 20.0
     public var controlMessageBurst = 100.0
+    /// So many bytes of what peers send each other count as one message: what all of a room are told costs most.
+    public var peerMessageUnitBytes = 4096
     /// A WebSocket that has not joined within this time, or from which nothing came for twice this time, is closed; it is asked for a
     /// sign of life at this interval.
     public var controlSilence = Duration.seconds(20)
