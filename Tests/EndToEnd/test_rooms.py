@@ -298,16 +298,16 @@ async def whip(server, path, method="POST"):
 async def test_a_locked_room_refuses_whip_and_whep(server):
     async with client(server) as host:
         await host.request("join", room="shut")
-        status, before = await whip(server, "shut/obs/whip")
+        status, before = await whip(server, "shut/keeper/whip")
         assert status == 201
         await host.request("update", action="lock")
-        assert await whip(server, "shut/other/whip") == (403, "The room is locked.")
-        assert await whip(server, "shut/obs/whep") == (403, "The room is locked.")
-        assert server.stream("other") is None
+        assert await whip(server, "shut/latecomer/whip") == (403, "The room is locked.")
+        assert await whip(server, "shut/keeper/whep") == (403, "The room is locked.")
+        assert server.stream("latecomer") is None
         # Who is there stays.
-        assert server.stream("obs")["publisher"]
+        assert server.stream("keeper")["publisher"]
         await host.request("update", action="unlock")
-        assert (await whip(server, "shut/obs/whep"))[0] == 201
+        assert (await whip(server, "shut/keeper/whep"))[0] == 201
         assert (await whip(server, before, "DELETE"))[0] == 200
 
 
@@ -316,14 +316,14 @@ async def test_a_host_ends_the_room_for_whip_and_whep_too(server):
     async with client(server) as host, client(server) as guest:
         await host.request("join", room="over")
         await guest.request("join", room="over")
-        assert (await guest.request("publish", sdp=OFFER, streams=[{"stream": "cam", "mids": ["0"]}]))["type"] == "answer"
-        sessions = [(await whip(server, path))[1] for path in ["over/obs/whip", "over/obs/whep", "over/cam/whep"]]
+        assert (await guest.request("publish", sdp=OFFER, streams=[{"stream": "guest-cam", "mids": ["0"]}]))["type"] == "answer"
+        sessions = [(await whip(server, path))[1] for path in ["over/obs/whip", "over/obs/whep", "over/guest-cam/whep"]]
         elsewhere = (await whip(server, "elsewhere/obs/whip"))[1]
         await host.socket.send(json.dumps({"type": "update", "action": "end"}))
         for one in [host, guest]:
             assert "ended" in (await one.next("left"))["reason"]
         assert [(await whip(server, session, "DELETE"))[0] for session in sessions] == [404] * 3
-        assert server.stream("cam") is None
+        assert server.stream("guest-cam") is None
         assert (await whip(server, "over/obs/whep"))[0] == 404
         async with client(server) as next_one:
             joined = await next_one.request("join", room="over")

@@ -227,22 +227,22 @@ extension StreamDirectory {
 
     /// Gives a peer the m-lines of a stream; `offerIfNeeded` offers them.
     func subscribe(_ id: String, to key: StreamKey) {
-        guard var peer = roomPeers[id], let stream = streams[key], peer.subscribed[key] == nil else { return }
+        // In place: a copy of the peer's m-lines for each stream would grow with the square of the streams.
+        guard let stream = streams[key], roomPeers[id] != nil, roomPeers[id]?.subscribed[key] == nil else { return }
         var random = SecureRandom()
         var tracks: [TrackID] = []
         for track in stream.tracks {
             do throws(NegotiationError) {
-                _ = try peer.outgoing.add(track, label: stream.label, cname: stream.label) {
+                _ = try roomPeers[id]?.outgoing.add(track, label: stream.label, cname: stream.label) {
                     // A collision among the few of a session is as good as impossible, and 0 is nobody's.
                     UInt32(truncatingIfNeeded: random.next()) | 1
                 }
                 tracks.append(track.track)
             } catch {
-                peer.socket?.send(Problem(error).json(replyingTo: nil, stream: key))
+                roomPeers[id]?.socket?.send(Problem(error).json(replyingTo: nil, stream: key))
             }
         }
-        peer.subscribed[key] = tracks
-        roomPeers[id] = peer
+        roomPeers[id]?.subscribed[key] = tracks
     }
 
     /// A peer doesn't want a stream any more, whatever his policy.
@@ -254,12 +254,11 @@ extension StreamDirectory {
     }
 
     func unsubscribe(_ id: String, from key: StreamKey) {
-        guard var peer = roomPeers[id], let tracks = peer.subscribed.removeValue(forKey: key) else { return }
-        peer.paused.remove(key)
-        if peer.quality.removeValue(forKey: key) != nil { qualityDue.insert(id) }
-        let ending = tracks.compactMap { peer.outgoing.remove($0) }
-        roomPeers[id] = peer
-        guard !ending.isEmpty, let receiving = peer.receiving, receiving.isAdded,
+        guard let tracks = roomPeers[id]?.subscribed.removeValue(forKey: key) else { return }
+        roomPeers[id]?.paused.remove(key)
+        if roomPeers[id]?.quality.removeValue(forKey: key) != nil { qualityDue.insert(id) }
+        let ending = tracks.compactMap { roomPeers[id]?.outgoing.remove($0) }
+        guard !ending.isEmpty, let receiving = roomPeers[id]?.receiving, receiving.isAdded,
             let session = sessions[receiving.session]
         else { return }
         handle(session.worker).send(.changeSubscriptions(session.peer, ending: ending, beginning: []) { _ in })

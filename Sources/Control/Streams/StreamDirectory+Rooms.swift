@@ -92,12 +92,14 @@ extension StreamDirectory {
     /// The streams that somebody is to be sent: those of the room or those he chose, as far as his token goes.
     func wantedStreams(of id: String) -> [StreamKey] {
         guard let peer = roomPeers[id] else { return [] }
-        return (rooms[peer.room]?.streams ?? []).filter { key in
-            guard let stream = streams[key], stream.isAtHome, stream.owner != .roomPeer(id), peer.mayUse(key) else {
-                return false
-            }
-            return peer.chosen.contains(key) || (peer.policy == .all && !peer.refused.contains(key))
+        return (rooms[peer.room]?.streams ?? []).filter { wants($0, peer) }
+    }
+
+    private func wants(_ key: StreamKey, _ peer: RoomPeer) -> Bool {
+        guard let stream = streams[key], stream.isAtHome, stream.owner != .roomPeer(peer.id), peer.mayUse(key) else {
+            return false
         }
+        return peer.chosen.contains(key) || (peer.policy == .all && !peer.refused.contains(key))
     }
 
     /// The room that somebody is in.
@@ -274,7 +276,7 @@ extension StreamDirectory {
     func announceBeginning(of key: StreamKey) {
         guard let stream = streams[key], let room = rooms[key.room] else { return }
         broadcast(["type": "stream-added", "stream": description(of: stream)], in: key.room, to: .usersOf(key))
-        for id in room.peers where wantedStreams(of: id).contains(key) {
+        for id in room.peers where roomPeers[id].map({ wants(key, $0) }) == true {
             subscribe(id, to: key)
             offerIfNeeded(id)
         }
@@ -291,6 +293,7 @@ extension StreamDirectory {
             roomPeers[id]?.chosen.remove(stream.key)
             roomPeers[id]?.refused.remove(stream.key)
             roomPeers[id]?.toldQuality[stream.key] = nil
+            guard roomPeers[id]?.subscribed[stream.key] != nil else { continue }
             unsubscribe(id, from: stream.key)
             offerIfNeeded(id)
         }
