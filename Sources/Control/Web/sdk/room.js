@@ -108,9 +108,23 @@ export class Room extends EventTarget {
     globalThis.addEventListener?.("pagehide", () => this.leave(), { signal });
   }
 
-  /** The connections, for statistics: `send` and `receive`, each an RTCPeerConnection or null. */
+  /** The connections: `send` and `receive`, each an RTCPeerConnection or null. */
   get connections() {
     return { send: this.#sender?.connection ?? null, receive: this.#receiver };
+  }
+
+  /**
+   * What the browser counts of each connection, and what encryption took (Encryption.statistics); null for what there is not.
+   *
+   * @returns {Promise<{send: RTCStatsReport?, receive: RTCStatsReport?, encryption: object?}>}
+   */
+  async statistics() {
+    const { send, receive } = this.connections;
+    return {
+      send: (await send?.getStats()) ?? null,
+      receive: (await receive?.getStats()) ?? null,
+      encryption: await this.encryptionStatistics(),
+    };
   }
 
   async open() {
@@ -147,6 +161,18 @@ export class Room extends EventTarget {
       this.published = this.published.filter((other) => other !== stream);
       throw error;
     }
+    return stream;
+  }
+
+  /**
+   * Asks for a screen or window, and publishes it until it is stopped, here or in the browser's own bar.
+   *
+   * @param {DisplayMediaStreamOptions=} options
+   * @returns {Promise<LocalStream>}
+   */
+  async shareScreen(options = { video: true, audio: true }) {
+    const stream = await this.publish(await navigator.mediaDevices.getDisplayMedia(options), { kind: "screen" });
+    for (const track of stream.media.getVideoTracks()) track.addEventListener("ended", () => stream.stop().catch(() => {}));
     return stream;
   }
 
@@ -635,62 +661,9 @@ export class Room extends EventTarget {
   }
 }
 
-/** A stream that we publish. */
-export class LocalStream {
-  /** @type {string[]} Kinds of media that are muted. */ muted = [];
-  #room;
-  #senders = new Map();
-
-  constructor(room, media, options) {
-    this.#room = room;
-    this.media = media;
-    this.kind = options.kind ?? "camera";
-    this.codec = options.codec;
-    this.id = options.id ?? randomID();
-    this.muted = media.getTracks().filter((track) => !track.enabled).map((track) => track.kind);
-  }
-
-  /** The room calls it when a track has got its sender. */
-  attach(kind, sender) {
-    this.#senders.set(kind, sender);
-  }
-
-  /** Mutes or unmutes `audio` or `video`, and tells the others. */
-  async setMuted(kind, muted) {
-    for (const track of this.media.getTracks()) if (track.kind === kind) track.enabled = !muted;
-    this.muted = this.muted.filter((other) => other !== kind).concat(muted ? [kind] : []);
-    await this.#room.tellMuted(this);
-  }
-
-  /** Sends another track in place of the one of its kind: another camera, without anybody noticing. */
-  async replaceTrack(track) {
-    await this.#senders.get(track.kind)?.replaceTrack(track);
-    for (const old of this.media.getTracks()) {
-      if (old.kind === track.kind && old !== track) {
-        this.media.removeTrack(old);
-        old.stop();
-      }
-    }
-    track.enabled = !this.muted.includes(track.kind);
-    this.media.addTrack(track);
-  }
-
-  /** Ends the stream, and stops its tracks. */
-  async stop() {
-    for (const track of this.media.getTracks()) track.stop();
-    await this.#room.unpublish(this);
-  }
-}
-
 /** An id that nobody guesses: 128 bits. */
 export function randomID() {
   return base64(crypto.getRandomValues(new Uint8Array(16))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-}
-
-/** The codec that is wanted comes first; the others stay behind it, with what repairs them. */
-function preferred(codecs, mimeType) {
-  const isWanted = (codec) => codec.mimeType.toLowerCase() === mimeType.toLowerCase();
-  return [...codecs.filter(isWanted), ...codecs.filter((codec) => !isWanted(codec))];
 }
 
 /** A message in an encrypted room: the server passes on what it can't read. */

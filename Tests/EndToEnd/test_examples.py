@@ -1,0 +1,70 @@
+"""The example pages of the documentation, from an origin of their own, as somebody would host them."""
+
+import contextlib
+import functools
+import http.server
+import threading
+
+import pytest
+
+from chromium import PATIENCE, chromium, until
+from sluice import ROOT
+
+DECODED = "() => [...document.querySelectorAll('video')].map((video) => video.getVideoPlaybackQuality().totalVideoFrames)"
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def origin():
+    handler = functools.partial(Quiet, directory=str(ROOT / "Docs/Examples"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as files:
+        threading.Thread(target=files.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{files.server_address[1]}"
+        files.shutdown()
+
+
+async def moves(page, count):
+    async def check():
+        frames = await page.evaluate(DECODED)
+        return len(frames) == count and all(number > 10 for number in frames)
+    await until(check, 20 * PATIENCE, f"{count} pictures move; {await page.evaluate(DECODED)}")
+
+
+@pytest.mark.asyncio
+async def test_room_and_encrypted_room(server):
+    with origin() as pages:
+        async with chromium() as browser:
+            for name, fragment, count in [("room", "", 2), ("encrypted", "#a long passphrase", 1)]:
+                first, second = await browser.new_page(), await browser.new_page()
+                for page in (first, second):
+                    await page.goto(f"{pages}/{name}.html?server={server.url}{fragment}")
+                for page in (first, second):
+                    await moves(page, count)
+                notice = await first.inner_text("#notice")
+                assert ("server can see and record" in notice) == (name == "room"), notice
+                if name == "encrypted":
+                    async def cost_is_shown():
+                        return "ms" in await first.inner_text("#cost")
+                    await until(cost_is_shown, 5 * PATIENCE, "the cost of encryption is shown")
+                await first.close()
+                await second.close()
+
+
+@pytest.mark.asyncio
+async def test_broadcast(server):
+    with origin() as pages:
+        async with chromium() as browser:
+            live, viewer = await browser.new_page(), await browser.new_page()
+            for page in (live, viewer):
+                await page.goto(f"{pages}/broadcast.html?server={server.url}")
+                await page.wait_for_selector("#notice:not(:empty)")
+            await live.click("#start")
+            await moves(viewer, 1)
+
+            async def counted():
+                return await live.inner_text("#viewers") == "1"
+            await until(counted, 5 * PATIENCE, "the viewer is counted")
