@@ -3,8 +3,7 @@
 import { element } from "/assets/page.js";
 
 const SHOWN_MS = 6000;
-// A recorder says so again and again: whoever joins later is told too, and one who vanished is forgotten.
-export const RECORDING_REPEAT_MS = 10_000;
+// A little more than three of the times that one who records says so (record-button.js).
 const RECORDING_LASTS_MS = 35_000;
 
 let timer = null;

@@ -4,35 +4,33 @@ import { clearChat, showMessage, startChat } from "/assets/chat.js";
 import { Devices } from "/assets/devices.js";
 import { showExpectedPrivacy } from "/assets/expectation.js";
 import { showLinks } from "/assets/links.js";
-import { announce, announceChanges, Recorders, RECORDING_REPEAT_MS } from "/assets/notices.js";
-import { linesOf, summaryOf } from "/assets/overlay.js";
+import { Meters } from "/assets/meters.js";
+import { announce, announceChanges, Recorders } from "/assets/notices.js";
+import { OwnStreams, press } from "/assets/own.js";
 import { element, makeFragment, randomIdentifier, readFragment, showError, showPrivacy } from "/assets/page.js";
 import { addUnread, ask, setUnread, showPanel, startPanels } from "/assets/panels.js";
-import { levelOf, Measurements, worse } from "/assets/quality.js";
-import { download, Recording } from "/assets/recording.js";
+import { RecordButton } from "/assets/record-button.js";
 import { forget, remember, settings } from "/assets/settings.js";
 import { Tiles } from "/assets/tiles.js";
 import { join } from "/sdk/sluice.js";
 
 const WORDS = { idle: "Not in the room", connecting: "Connecting…", joined: "In the room", reconnecting: "Connection lost, connecting again…", left: "Left the room" };
-const MEASURE_MS = 2000;
 // Below it a panel covers the tiles: an arriving message doesn't open the chat there.
 const NARROW = matchMedia("(max-width: 600px)");
 
 let room = null;
-let camera = null;
-let screen = null;
-let recording = null;
-let known = new Map();
+let known = { peers: new Map(), viewers: 0 };
 let isLocked = false;
-let measurements = new Measurements();
-const levels = new Map();
+const getRoom = () => room;
 const devices = new Devices();
 const recorders = new Recorders();
 const tiles = new Tiles(element("tiles"), element("without-place"), askAboutPeer);
+const own = new OwnStreams(tiles, devices, getRoom);
+const meters = new Meters(tiles, getRoom);
+const recordButton = new RecordButton(tiles, recorders, getRoom);
 
 /** The pages' tests look at it. */
-globalThis.sluiceRoom = () => room;
+globalThis.sluiceRoom = getRoom;
 
 start();
 
@@ -52,7 +50,6 @@ function start() {
   } else {
     openDevices();
   }
-  setInterval(measure, MEASURE_MS);
 }
 
 function listen() {
@@ -61,13 +58,12 @@ function listen() {
   };
   onClick({
     "watch-only": () => element("form").reportValidity() && enter("view"),
-    mute: () => toggle("audio", "mute"),
-    hide: () => toggle("video", "hide"),
-    share,
+    mute: () => own.toggle("audio"),
+    hide: () => own.toggle("video"),
+    share: () => own.share(),
     leave,
     layout: () => chooseLayout(tiles.layout === "grid" ? "speaker" : "grid"),
-    figures: toggleFigures,
-    record: () => (recording ? stopRecording() : startRecording()),
+    figures: () => meters.toggle(),
     lock: () => act(isLocked ? "unlock" : "lock"),
     end: endForAll,
     invite: () => {
@@ -94,8 +90,6 @@ function listen() {
   navigator.mediaDevices?.addEventListener("devicechange", () => devices.media && devices.list());
   startPanels(() => Boolean(room) && settings.shortcuts);
   startChat((text) => room.send({ text }), (error) => showError(error.message));
-  setInterval(() => recording && tellRecording(true), RECORDING_REPEAT_MS);
-  addEventListener("beforeunload", (event) => recording && event.preventDefault());
 }
 
 // Before the room
@@ -123,23 +117,13 @@ function forgetSettings() {
 
 async function changeDevice(kind) {
   try {
-    if (!devices.media) {
-      await openDevices();
-      if (room) await publishCamera();
-      return;
-    }
-    const track = await devices.openChosen(kind);
-    if (!camera) {
-      devices.replace(track);
+    if (devices.media) {
+      await own.changeDevice(kind);
       if (!room) devices.showMuted();
-    } else if (camera.media.getTracks().some((old) => old.kind === kind)) {
-      await camera.replaceTrack(track);
     } else {
-      await room.unpublish(camera);
-      devices.replace(track);
-      await publishCamera();
+      await openDevices();
+      await own.publishCamera();
     }
-    showCamera();
   } catch (error) {
     showError(`This device can't be used: ${error.message}`);
   }
@@ -174,7 +158,7 @@ async function enter(role) {
   showInside(role, identifier, key);
   if (role === "publish") {
     await devices.ready;
-    if (devices.media && room) await publishCamera();
+    await own.publishCamera();
   }
 }
 
@@ -187,7 +171,7 @@ function follow(room) {
   on("stream-updated", showStream);
   on("stream-removed", removeStream);
   on("speakers", (speakers) => tiles.setSpeaking(new Set(speakers.map((speaker) => speaker.stream))));
-  on("quality", (told) => told.forEach(({ stream, level }) => levels.set(stream, { ...levels.get(stream), told: level }) && showLevel(stream)));
+  on("quality", (streams) => meters.hear(streams));
   on("message", hear);
   on("muted-by-host", mutedByHost);
   on("room-updated", ({ locked }) => showLocked(locked));
@@ -200,7 +184,7 @@ function showInside(role, identifier, key) {
     ? "Messages are encrypted with the room's key. The server keeps none."
     : "The server can read the messages that it passes on. It keeps none.";
   showState("joined");
-  known = new Map(room.peers);
+  known = { peers: new Map(room.peers), viewers: room.viewerCount };
   document.body.classList.add("in-room");
   document.body.classList.toggle("views", role === "view");
   element("before").hidden = true;
@@ -223,24 +207,20 @@ function showState(state) {
 }
 
 async function leave() {
-  if (recording) await stopRecording();
+  await recordButton.stop();
   room?.leave();
 }
 
 async function left({ reason, error }) {
-  if (recording) await stopRecording();
+  await recordButton.stop();
   room = null;
-  camera = null;
-  screen?.media.getTracks().forEach((track) => track.stop());
-  screen = null;
+  own.end();
   tiles.clear();
-  levels.clear();
+  meters.clear();
   recorders.clear();
   clearChat();
   showPanel(null);
   setUnread(0);
-  if (element("figures").getAttribute("aria-pressed") === "true") toggleFigures();
-  for (const control of ["mute", "hide", "share"]) press(control, false);
   document.body.classList.remove("in-room");
   document.body.classList.toggle("views", readFragment().isViewOnly);
   element("settings-before").append(element("settings"));
@@ -261,73 +241,10 @@ async function left({ reason, error }) {
   }
 }
 
-// One's own streams
-
-async function publishCamera() {
-  try {
-    camera = await room.publish(devices.media, { kind: "camera" });
-  } catch (error) {
-    showError(error.message);
-    return;
-  }
-  showCamera();
-}
-
-function showCamera() {
-  if (!camera) return;
-  for (const [kind, button] of [["audio", "mute"], ["video", "hide"]]) {
-    press(button, camera.muted.includes(kind));
-    element(button).disabled = !camera.media.getTracks().some((track) => track.kind === kind);
-  }
-  showOwn(camera, "You");
-}
-
-function showOwn(stream, name) {
-  tiles.show({ id: stream.id, name, media: stream.media, own: true, kind: stream.kind, live: true, muted: stream.muted, hasMenu: false });
-}
-
-async function toggle(kind, button) {
-  if (!camera || element(button).disabled) return;
-  const told = camera.setMuted(kind, !camera.muted.includes(kind));
-  showCamera();
-  await told.catch((error) => showError(error.message));
-}
-
-function mutedByHost({ by }) {
-  if (!camera || camera.muted.includes("audio")) return;
-  toggle("audio", "mute");
-  announce(`${nameOf(by)} has muted you. Press Mute to speak again.`);
-}
-
-function press(button, isPressed) {
-  element(button).setAttribute("aria-pressed", String(isPressed));
-}
-
-async function share() {
-  if (screen) {
-    const stream = screen;
-    screen = null;
-    press("share", false);
-    tiles.remove(stream.id);
-    await stream.stop().catch((error) => showError(error.message));
-    return;
-  }
-  try {
-    const display = await navigator.mediaDevices.getDisplayMedia({ video: true, audio: true });
-    screen = await room.publish(display, { kind: "screen" });
-    press("share", true);
-    showOwn(screen, "Your screen");
-    display.getVideoTracks()[0].addEventListener("ended", () => screen && share());
-  } catch (error) {
-    // Who closes the browser's question has changed their mind.
-    if (error.name !== "NotAllowedError") showError(`The screen can't be shared: ${error.message}`);
-  }
-}
-
 // Others
 
 function nameOf(peer) {
-  return room?.peers.get(peer)?.name || known.get(peer)?.name || (peer ? "Guest" : "Stream");
+  return room?.peers.get(peer)?.name || (peer ? "Guest" : "Stream");
 }
 
 function showStream(stream) {
@@ -342,7 +259,7 @@ function showStream(stream) {
 
 function removeStream({ id, kind }) {
   tiles.remove(id);
-  levels.delete(id);
+  meters.forget(id);
   const screens = tiles.contents.filter((content) => content.kind === "screen" && !content.own);
   if (kind === "screen" && screens.length === 0) setLayout(settings.layout);
   showAlone();
@@ -350,14 +267,14 @@ function removeStream({ id, kind }) {
 
 function showPeers() {
   if (!room) return;
-  announceChanges(known, room.peers, (peer) => peer.name || "A guest");
-  for (const peer of known.keys()) if (!room.peers.has(peer)) recorders.note(peer, "", false);
-  const isMore = room.peers.size > known.size;
-  known = new Map(room.peers);
+  announceChanges(known.peers, room.peers, (peer) => peer.name || "A guest");
+  for (const peer of known.peers.keys()) if (!room.peers.has(peer)) recorders.note(peer, "", false);
+  const isMore = room.peers.size > known.peers.size || room.viewerCount > known.viewers;
+  known = { peers: new Map(room.peers), viewers: room.viewerCount };
   showCount();
   for (const stream of room.streams.values()) showStream(stream);
   showAlone();
-  if (recording && isMore) tellRecording(true);
+  if (isMore) recordButton.tell();
 }
 
 function showCount() {
@@ -386,6 +303,10 @@ function hear({ from, data }) {
 
 // The host
 
+function mutedByHost({ by }) {
+  if (own.silence()) announce(`${nameOf(by)} has muted you. Press Mute to speak again.`);
+}
+
 async function act(action, peer) {
   try {
     await room.act(action, peer);
@@ -410,7 +331,7 @@ function showLocked(locked) {
   showCount();
 }
 
-// Layout and figures
+// Layout
 
 function chooseLayout(layout) {
   remember({ layout });
@@ -420,74 +341,4 @@ function chooseLayout(layout) {
 function setLayout(layout) {
   tiles.setLayout(layout === "speaker" ? "speaker" : "grid");
   press("layout", tiles.layout === "speaker");
-}
-
-function toggleFigures() {
-  const isShown = element("figures").getAttribute("aria-pressed") !== "true";
-  press("figures", isShown);
-  element("statistics").hidden = !isShown;
-  element("statistics").textContent = "Measuring…";
-  if (!isShown) for (const { id } of tiles.contents) tiles.setFigures(id, "");
-}
-
-async function measure() {
-  if (!room || room.state !== "joined") {
-    measurements = new Measurements();
-    return;
-  }
-  const measuredRoom = room;
-  const measured = await measurements.of(measuredRoom);
-  const encryption = await measuredRoom.encryptionStatistics?.().catch(() => null);
-  if (room !== measuredRoom) return;
-  const isShown = !element("statistics").hidden;
-  for (const content of tiles.contents) {
-    const figures = measured.get(content.id);
-    levels.set(content.id, { ...levels.get(content.id), own: figures && expectsMedia(content) ? levelOf(figures) : undefined });
-    showLevel(content.id);
-    tiles.setFigures(content.id, isShown && figures ? linesOf(figures) : "");
-  }
-  const ownIDs = new Set(room.published.map((stream) => stream.id));
-  if (isShown) element("statistics").textContent = summaryOf(measured, ownIDs, encryption);
-}
-
-/** Whether silence means trouble: nothing may come of who is away or has muted everything. */
-function expectsMedia({ live, muted, media }) {
-  return live && media.getTracks().some((track) => !muted?.includes(track.kind));
-}
-
-function showLevel(id) {
-  const { own, told } = levels.get(id) ?? {};
-  tiles.setQuality(id, worse(own, told));
-}
-
-// Recording
-
-function startRecording() {
-  try {
-    recording = new Recording(tiles, element("record-what").value === "own");
-  } catch (error) {
-    showError(`This browser can't record: ${error.message}`);
-    return;
-  }
-  showRecording(true);
-  tellRecording(true);
-}
-
-async function stopRecording() {
-  const ended = recording;
-  recording = null;
-  showRecording(false);
-  tellRecording(false);
-  download(await ended.stop());
-}
-
-function showRecording(isRecording) {
-  press("record", isRecording);
-  element("record").textContent = isRecording ? "Stop and save" : "Record";
-  element("record-what").disabled = isRecording;
-  recorders.setOwn(isRecording);
-}
-
-function tellRecording(isRecording) {
-  if (room?.state === "joined") room.send({ recording: isRecording }).catch(() => {});
 }

@@ -25,6 +25,7 @@ export class Tiles {
   #more;
   #tiles = new Map();
   #openMenu;
+  #willArrange = false;
 
   /**
    * @param {HTMLElement} container
@@ -35,7 +36,7 @@ export class Tiles {
     this.#container = container;
     this.#more = more;
     this.#openMenu = openMenu;
-    new ResizeObserver(() => this.arrange()).observe(container);
+    new ResizeObserver(() => this.#arrange()).observe(container);
   }
 
   /** @returns {TileContent[]} */
@@ -100,7 +101,17 @@ export class Tiles {
     figures.hidden = !text;
   }
 
+  /** Arranges the tiles once, however many of them change now. */
   arrange() {
+    if (this.#willArrange) return;
+    this.#willArrange = true;
+    queueMicrotask(() => {
+      this.#willArrange = false;
+      this.#arrange();
+    });
+  }
+
+  #arrange() {
     const { clientWidth: width, clientHeight: height } = this.#container;
     this.#container.dataset.layout = this.layout;
     let without = 0;
