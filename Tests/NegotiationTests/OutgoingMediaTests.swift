@@ -47,6 +47,25 @@ import Wire
         }
     }
 
+    @Test func aRestartsCandidatesArePreferredToThoseBefore() throws {
+        var local = AnsweringTests.local
+        var media = OutgoingMedia(maximumLines: 8)
+        _ = try media.add(Self.track(1), label: "s", cname: "c", makeSSRC: ssrcs)
+        var last: UInt32 = 0
+        for restart in 0..<50 {
+            let offer = media.nextOffer(local: local, restarts: true)
+            let text = try #require(offer)
+            let line = try #require(text.split(separator: "\r\n").first { $0.hasPrefix("a=candidate:") })
+            let priority = try #require(ICECandidate(String(line.dropFirst("a=candidate:".count)))?.priority)
+            // A browser's own host candidates have the type preference 126.
+            #expect(priority > last || restart > 46 && priority == last)
+            #expect(priority >> 24 <= 126)
+            last = priority
+            media.abandonOffer()
+            local.restart(local.credentials)
+        }
+    }
+
     @Test func offersWhatWasAddedAndForwardsWhatIsAccepted() throws {
         var media = OutgoingMedia(maximumLines: 8)
         let make = ssrcs
