@@ -17,6 +17,8 @@ public struct Limits: Sendable {
     public var sessionsPerAddressPerMinute = 600
     /// Wrong tokens that one IP address may present in a minute; after that none of its tokens is looked at.
     public var wrongTokensPerAddressPerMinute = 30
+    /// HTTP connections that such an address may open in a second; further ones are closed at once, unread.
+    public var unwelcomeConnectionsPerSecond = 20
     /// How long a stream whose publisher is gone keeps its viewers, waiting for the publisher's return.
     public var streamLinger = Duration.seconds(15)
     /// A publisher from which nothing authentic came for so long has lost its connection: its stream id may be taken over.

@@ -144,11 +144,19 @@ public struct Server: Sendable {
         let limiter = RateLimiter(limit: configuration.limits.sessionsPerAddressPerMinute)
         let backlog = ControlBacklog(maximumBytes: configuration.limits.controlBacklogBytes)
         let connections = ConnectionCount(
-            limit: configuration.limits.peersPerAddress * configuration.limits.httpConnectionsPerPeer
+            limit: configuration.limits.peersPerAddress * configuration.limits.httpConnectionsPerPeer,
+            unwelcomePerSecond: configuration.limits.unwelcomeConnectionsPerSecond,
+            isUnwelcome: { authorizer.refusesTokens(of: $0) }
         )
         let http1 = HTTPServerBuilder { [configuration, logger] responder in
             ControlChannel(
-                responder: responder,
+                responder: { request, writer, channel in
+                    try await responder(request, writer, channel)
+                    // Whoever guesses has to come again for each guess.
+                    if authorizer.closes(after: request.head, from: channel.remoteAddress?.ipAddress ?? "") {
+                        throw ChannelError.outputClosed
+                    }
+                },
                 connections: connections,
                 idleTimeout: .seconds(configuration.limits.httpIdle.components.seconds),
                 maximumMessageBytes: configuration.limits.controlMessageBytes,

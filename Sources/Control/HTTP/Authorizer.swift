@@ -66,7 +66,7 @@ struct Authorizer: Sendable {
             throw .unauthorized
         }
         // Before anything is compared or computed: guessing costs those who guess, not us.
-        if mode == .token || keys != nil, !wrong.isWithinLimit(address) { throw .tooManyWrongTokens }
+        if refusesTokens(of: address) { throw .tooManyWrongTokens }
         if isOperator(token) { return Access(role: .operator, owner: .operatorToken) }
         guard let keys else {
             guard mode == .token else { return .open }
@@ -93,6 +93,16 @@ struct Authorizer: Sendable {
             owner: claims.subject.map { .subject($0) } ?? .token(token),
             ends: claims.endsCalls ? claims.expires : nil
         )
+    }
+
+    /// Whether an address has presented so many wrong tokens that none of its tokens is looked at.
+    func refusesTokens(of address: String) -> Bool {
+        (mode == .token || keys != nil) && !wrong.isWithinLimit(address)
+    }
+
+    /// Whether a connection is closed after this request's answer: it came with a token that wasn't looked at.
+    func closes(after request: HTTPRequest, from address: String) -> Bool {
+        refusesTokens(of: address) && request.headerFields[.authorization] != nil
     }
 
     /// Whether the request may see what only the operator does.

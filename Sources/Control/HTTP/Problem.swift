@@ -17,6 +17,8 @@ struct Problem: Error {
     var headers: HTTPFields = [:]
     /// Whether a control WebSocket is closed for it, rather than told.
     var closes = false
+    /// Whether the connection ends after it was told.
+    var ends = false
 
     init(_ status: HTTPResponse.Status, _ detail: String) {
         self.status = status
@@ -104,7 +106,9 @@ struct Problem: Error {
     static let tooManyWrongTokens = Problem(
         .tooManyRequests,
         "Too many wrong tokens come from this address.",
-        retryAfter: 60
+        retryAfter: 60,
+        headers: [.connection: "close"],
+        ends: true
     )
 
     static func tokenForOther(_ what: String) -> Problem { Problem(.forbidden, "The token is for another \(what).") }
@@ -144,11 +148,18 @@ struct Problem: Error {
         return problem
     }
 
-    private init(_ status: HTTPResponse.Status, _ detail: String, retryAfter: Int? = nil, headers: HTTPFields = [:]) {
+    private init(
+        _ status: HTTPResponse.Status,
+        _ detail: String,
+        retryAfter: Int? = nil,
+        headers: HTTPFields = [:],
+        ends: Bool = false
+    ) {
         self.status = status
         self.detail = detail
         self.retryAfter = retryAfter
         self.headers = headers
+        self.ends = ends
     }
 
     // MARK: As a message

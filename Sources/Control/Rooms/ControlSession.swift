@@ -190,6 +190,7 @@ struct ControlSession: Sendable {
         } catch {
             if error.closes { return socket.close(.dataInconsistentWithMessage, error.detail) }
             socket.send(error.json(replyingTo: id ?? ClientMessage.identifier(in: text, limits: limits)))
+            if error.ends { socket.close(.policyViolation, error.detail) }
         }
     }
 
