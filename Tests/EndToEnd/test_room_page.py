@@ -1,6 +1,7 @@
 """What the start page and the room page offer to people."""
 
 import re
+import signal
 
 import av
 import numpy
@@ -568,6 +569,20 @@ async def test_joins_leaves_and_messages_are_announced(server):
         await ben.click("#leave")
         await says(ann, "#announcements", "Ben left.")
         assert ann.problems == [] and ben.problems == []
+
+
+@pytest.mark.asyncio
+async def test_a_lost_connection_is_seen(own_server):
+    async with chromium() as browser:
+        page = await enter(browser, own_server, "lost", "Ann", PHONE)
+        assert await page.inner_text("#state") == "In the room"
+        own_server.stop(signal.SIGKILL)
+        await page.wait_for_selector("#state[data-state=reconnecting]")
+        box = await page.locator("#state").bounding_box()
+        assert "connecting again" in await page.inner_text("#state") and box["y"] >= 0 and box["x"] + box["width"] <= PHONE["width"]
+        assert await page.get_attribute("#state", "role") == "status"
+        own_server.start()
+        await page.wait_for_selector("#state[data-state=joined]", timeout=10000 * PATIENCE)
 
 
 # Parts of the page that are smaller than a finger.

@@ -23,7 +23,7 @@ export function linksOf(identifier, key) {
       ];
   return [
     { id: "link-join", label: "Invitation", note: "Whoever has it can join, see, hear and speak.", url: page + makeFragment({ identifier, key }) },
-    { id: "link-view", label: "View only", note: "Opens the room to watch it, without a camera or a microphone.", url: page + makeFragment({ identifier, key, isViewOnly: true }) },
+    { id: "link-view", label: "View only", note: "Opens the room to watch it, without a camera or a microphone. It locks nothing: who shortens it can join.", url: page + makeFragment({ identifier, key, isViewOnly: true }) },
     ...others,
   ];
 }
