@@ -1,5 +1,5 @@
-"""Two clients in a room of their own who say something to each other all the time, in a process of their own: what happens to others
-shall not be felt by them. Run as a program it prints the round trips, in seconds, once its input ends."""
+"""Pairs of clients, each in a room of its own, who say something to each other all the time, in a process of their own: what happens to
+others shall not be felt by them. Run as a program it prints the round trips, in seconds, once its input ends."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,7 @@ from raw_websocket import RawWebSocket, text
 
 # Well below what a client may send in a second.
 INTERVAL = 0.07
+PAIRS = 5
 
 
 async def echo(socket):
@@ -22,25 +23,38 @@ async def echo(socket):
             socket.send(text({"type": "message", "to": message["from"], "data": message["data"]}))
 
 
+class Pair:
+    """Two who talk, in a room of their own."""
+
+    async def join(self, port, number):
+        self.ann, self.ben = await RawWebSocket.open(port), await RawWebSocket.open(port)
+        room = f"bystanders-{os.getpid()}-{number}"
+        await self.ann.request("join", room=room)
+        self.peer = (await self.ben.request("join", room=room))["peer"]
+
+    async def talk(self, stop):
+        """Returns the round trips until then."""
+        echoing = asyncio.ensure_future(echo(self.ben))
+        trips = []
+        while not stop.done():
+            started = time.perf_counter()
+            self.ann.send(text({"type": "message", "to": self.peer, "data": len(trips)}))
+            while (message := await self.ann.message())["type"] != "message":
+                pass
+            assert message["data"] == len(trips)
+            trips.append(time.perf_counter() - started)
+            await asyncio.sleep(max(0, INTERVAL - trips[-1]))
+        echoing.cancel()
+        return trips
+
+
 async def talk(port):
-    ann, ben = await RawWebSocket.open(port), await RawWebSocket.open(port)
-    room = f"bystanders-{os.getpid()}"
-    await ann.request("join", room=room)
-    peer = (await ben.request("join", room=room))["peer"]
-    echoing = asyncio.ensure_future(echo(ben))
-    trips = []
+    pairs = [Pair() for _ in range(PAIRS)]
+    for number, pair in enumerate(pairs):
+        await pair.join(port, number)
     stop = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     print("ready", flush=True)
-    while not stop.done():
-        started = time.perf_counter()
-        ann.send(text({"type": "message", "to": peer, "data": len(trips)}))
-        while (message := await ann.message())["type"] != "message":
-            pass
-        assert message["data"] == len(trips)
-        trips.append(time.perf_counter() - started)
-        await asyncio.sleep(max(0, INTERVAL - trips[-1]))
-    echoing.cancel()
-    print(json.dumps(trips))
+    print(json.dumps(sum(await asyncio.gather(*[pair.talk(stop) for pair in pairs]), [])))
 
 
 class Bystanders:

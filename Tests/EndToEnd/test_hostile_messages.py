@@ -219,9 +219,9 @@ async def test_bytes_at_random_are_closed_with_the_reason(besieged, others):
 
 
 def random_frame(generator):
+    # What comes after a close is nobody's to answer: there is none among them.
     if generator.random() < 0.2:
-        return generator.randbytes(generator.randint(1, 400))
-    # What comes after a close is nobody's to answer.
+        return bytes([generator.choice([0, 1, 0x81, 0xC1, 0xFF])]) + generator.randbytes(generator.randint(0, 400))
     opcode = generator.choice([TEXT, TEXT, CONTINUATION, PING, PONG, 3, 7, 11, 15])
     return frame(opcode,
                  generator.randbytes(generator.choice([0, 1, 125, 126, 5000])), fin=generator.random() < 0.7,

@@ -62,7 +62,8 @@ final class WebSocketViolations: ChannelDuplexHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard isOver else { return context.fireChannelRead(data) }
-        if unwrapInboundIn(data).opcode == .connectionClose { context.close(promise: nil) }
+        // What comes after it is still read, until the client's end of the connection closes.
+        if unwrapInboundIn(data).opcode == .connectionClose { context.close(mode: .output, promise: nil) }
     }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
