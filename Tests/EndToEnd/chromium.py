@@ -15,11 +15,11 @@ PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @contextlib.asynccontextmanager
-async def chromium(*arguments, fake_devices=True, program=PROGRAM):
+async def chromium(*arguments, fake_devices=True, program=PROGRAM, frame_rate=30):
     """A browser process of its own."""
     flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--disable-gpu", *arguments]
     if fake_devices:
-        flags += ["--use-fake-device-for-media-stream=fps=30", "--use-fake-ui-for-media-stream"]
+        flags += [f"--use-fake-device-for-media-stream=fps={frame_rate}", "--use-fake-ui-for-media-stream"]
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=program, headless=True, args=flags)
         try:

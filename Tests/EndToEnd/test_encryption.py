@@ -335,6 +335,63 @@ async def test_publishing_and_watching_by_the_pages(server):
 
 
 @pytest.mark.asyncio
+async def test_the_room_page_with_the_key_another_and_none(server):
+    """Two see and hear each other; a third has another key, and sees black and a message; a fourth has none, and is told so."""
+    async with chromium() as browser:
+        pages = []
+        for name, key in [("Ann", "open%20sesame"), ("Ben", "open%20sesame"), ("Eve", "open%20barley"), ("Dan", "")]:
+            page = await browser.new_page(viewport={"width": 900, "height": 700})
+            pages.append(page)
+            await page.goto(f"{server.url}/room#cave" + (f"&key={key}" if key else ""))
+            await page.wait_for_selector("#placeholder[hidden]", state="attached")
+            await page.fill("#name", name)
+            await page.click("#join")
+            if key:
+                await page.wait_for_selector("#inside:not([hidden])")
+        ann, ben, eve, dan = pages
+        for page in (ann, ben):
+            assert await page.get_attribute("#privacy", "data-mode") == "e2ee"
+            other = "Ben" if page is ann else "Ann"
+
+            async def sees_and_hears():
+                tile = await page.evaluate(TILE, other)
+                return tile["frames"] > 30 and tile["energy"] > 0
+            await until(sees_and_hears, 15 * PATIENCE, f"{other} is seen and heard")
+            # Eve's media came from somebody without the key.
+            assert (await page.evaluate(TILE, "Eve"))["frames"] == 0
+        for name in ("Ann", "Ben"):
+            async def says_why():
+                return "another key" in (await eve.evaluate(TILE, name))["text"]
+            await until(says_why, 10 * PATIENCE, "Eve is told why she sees nothing")
+        await asyncio.sleep(1)
+        tile = await eve.evaluate(TILE, "Ann")
+        assert tile["frames"] == 0 and tile["energy"] == 0 and tile["black"]
+        await eve.screenshot(path=HERE / "output/room-wrong-key.png")
+        await ann.screenshot(path=HERE / "output/room-encrypted.png")
+        await dan.wait_for_selector("#error:not([hidden])")
+        assert "its key is needed" in await dan.inner_text("#error")
+        assert await dan.is_hidden("#inside")
+
+
+# A remote tile: what it says, how many frames were decoded, whether its picture is black, and what was heard of everybody.
+TILE = """async (name) => {
+    const tile = [...document.querySelectorAll(".tile[data-own=false]")].find((tile) => tile.textContent.includes(name));
+    if (!tile) return { text: "", frames: 0, energy: 0, black: false };
+    const video = tile.querySelector("video");
+    const canvas = Object.assign(document.createElement("canvas"), { width: 16, height: 9 });
+    const context = canvas.getContext("2d");
+    context.drawImage(video, 0, 0, 16, 9);
+    const stats = await sluiceRoom().connections.receive.getStats();
+    return {
+        text: tile.textContent,
+        frames: video.getVideoPlaybackQuality().totalVideoFrames,
+        energy: [...stats.values()].reduce((sum, item) => sum + (item.kind === "audio" ? item.totalAudioEnergy ?? 0 : 0), 0),
+        black: context.getImageData(0, 0, 16, 9).data.every((value, index) => index % 4 === 3 || value === 0),
+    };
+}"""
+
+
+@pytest.mark.asyncio
 async def test_sframe_is_the_standard_s(server):
     """The test vector of RFC 9605 for AES_128_GCM_SHA256_128."""
     vector = {

@@ -247,6 +247,8 @@ extension StreamDirectory {
 
     /// A peer doesn't want a stream any more, whatever his policy.
     func refuse(_ key: StreamKey, by id: String) {
+        // What there is not is not remembered, whoever names it.
+        guard streams[key] != nil else { return }
         roomPeers[id]?.chosen.remove(key)
         roomPeers[id]?.refused.insert(key)
         unsubscribe(id, from: key)
