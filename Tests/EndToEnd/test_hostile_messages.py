@@ -33,7 +33,9 @@ MB = 1 << 20
 def besieged():
     limits = {"PEERS_PER_ADDRESS": "100", "SESSIONS_PER_ADDRESS_PER_MINUTE": "1000000", "CONTROL_SILENCE": f"{SILENCE}s",
               "HTTP_IDLE": "5s"}
-    with Server(environment={f"SLUICE_LIMITS_{name}": value for name, value in limits.items()}) as server:
+    environment = {f"SLUICE_LIMITS_{name}": value for name, value in limits.items()}
+    # What malloc keeps in an arena of each thread comes and goes by tens of megabytes, and would hide what grows.
+    with Server(environment=environment | {"MALLOC_ARENA_MAX": "1"}) as server:
         yield server
         assert server.stop() == 0
 
@@ -42,12 +44,11 @@ def besieged():
 async def others(besieged):
     """Two who talk all the while, and what has to be true in the end."""
     files = open_files(besieged)
-    async with bystanders(besieged) as calm:
-        await asyncio.sleep(1)
     async with bystanders(besieged) as talk:
         yield talk
-    # What the machine has to do besides is no fault of the hostile ones.
-    assert talk.slowest_of_hundred < SLOWEST * PATIENCE + 3 * calm.slowest_of_hundred
+    # Where more programs want to run than twice the processors, the machine has to do besides what is no fault of the hostile ones.
+    crowd = max(1, os.getloadavg()[0] / (2 * os.cpu_count()))
+    assert talk.slowest_of_hundred < SLOWEST * PATIENCE * crowd
     reader, writer = await asyncio.open_connection("127.0.0.1", besieged.http_port)
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert b"200 OK" in await asyncio.wait_for(reader.readline(), 10)
