@@ -19,7 +19,7 @@ async def problems(page):
 @pytest.mark.parametrize("viewport,schemes", [(DESKTOP, ("light", "dark")), (PHONE, ("light",))], ids=["desktop", "phone"])
 async def test_axe_finds_nothing(server, viewport, schemes):
     found, checked = {}, 0
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         async for name, page in states(browser, server, viewport):
             for scheme in schemes:
                 await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
@@ -32,7 +32,7 @@ async def test_axe_finds_nothing(server, viewport, schemes):
 
 @pytest.mark.asyncio
 async def test_axe_would_find_something(server):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         async for _, page in states(browser, server, DESKTOP):
             await page.evaluate("document.querySelector('label, h1').style.color = '#ddd'; document.body.append(document.createElement('button'))")
             assert any("serious" in line or "critical" in line for line in await problems(page))

@@ -68,7 +68,7 @@ async def test_an_encrypted_room_has_a_key_in_its_links_and_no_whip(server):
 
 @pytest.mark.asyncio
 async def test_a_view_only_link_asks_for_no_camera(server):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         host = await enter(browser, server, "view-only", "Ann")
         viewer = await open_page(browser, f"{server.url}/room#view-only&view")
         assert await viewer.is_hidden("#camera") and await viewer.is_hidden("#join")
@@ -87,7 +87,7 @@ async def test_a_view_only_link_asks_for_no_camera(server):
 
 @pytest.mark.asyncio
 async def test_only_watching_lets_the_camera_go(server):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         page = await open_page(browser, f"{server.url}/room#let-go")
         await page.wait_for_selector("#placeholder[hidden]", state="attached")
         await page.evaluate("window.track = document.querySelector('#preview').srcObject.getVideoTracks()[0]")
@@ -99,7 +99,7 @@ async def test_only_watching_lets_the_camera_go(server):
 
 @pytest.mark.asyncio
 async def test_a_key_never_joins_a_room_that_is_not_encrypted(server):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         await enter(browser, server, "in-the-clear", "Ann")
         page = await open_page(browser, f"{server.url}/room#in-the-clear&key=0123456789abcdefghijkl")
         assert await page.input_value("#key") == "0123456789abcdefghijkl"
@@ -112,7 +112,7 @@ async def test_a_key_never_joins_a_room_that_is_not_encrypted(server):
 
 @pytest.mark.asyncio
 async def test_an_encrypted_room(server):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         ann = await enter(browser, server, "secret&key=0123456789abcdefghijkl", "Ann")
         ben = await enter(browser, server, "secret&key=0123456789abcdefghijkl", "Ben")
         for page in (ann, ben):
@@ -155,7 +155,7 @@ async def test_a_denied_camera_is_explained_and_one_can_join_without(server):
 
 @pytest.mark.asyncio
 async def test_the_microphone_level_moves(server):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         page = await open_page(browser, f"{server.url}/room#level")
 
         async def loud():
@@ -165,7 +165,7 @@ async def test_the_microphone_level_moves(server):
 
 @pytest.mark.asyncio
 async def test_settings_are_remembered_and_forgotten(server):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         page = await open_page(browser, f"{server.url}/room#remember&key=kept-out-of-storage")
         await page.wait_for_selector("#placeholder[hidden]", state="attached")
         await page.fill("#name", "Ann")
@@ -231,7 +231,7 @@ async def test_the_grid_is_good_from_1_to_50(server):
 @pytest.mark.asyncio
 @pytest.mark.parametrize("viewport,columns", [(DESKTOP, None), (PHONE, 2)], ids=["desktop", "phone"])
 async def test_fifty_tiles_are_shown(server, viewport, columns):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         page = await enter(browser, server, f"fifty-{viewport['width']}", "Ann", viewport, reduced_motion="reduce")
         await add_stubs(page, 49)
         tiles = await boxes(page)
@@ -248,7 +248,7 @@ async def test_fifty_tiles_are_shown(server, viewport, columns):
 
 @pytest.mark.asyncio
 async def test_the_speaker_or_a_screen_is_large(server):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         page = await enter(browser, server, "large", "Ann", reduced_motion="reduce")
         await add_stubs(page, 3)
 
@@ -305,7 +305,7 @@ MIDDLE = """(video) => {
 
 @pytest.mark.asyncio
 async def test_a_shared_screen_is_seen_by_others(server):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         ann = await enter(browser, server, "screen", "Ann")
         ben = await enter(browser, server, "screen", "Ben")
         await ann.bring_to_front()
@@ -326,7 +326,7 @@ async def test_a_shared_screen_is_seen_by_others(server):
 
 @pytest.mark.asyncio
 async def test_a_stream_under_another_key_is_black_and_says_why(server):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         page = await enter(browser, server, "other-key", "Ann")
         await add_stubs(page, 1)
         change = """(value) => {
@@ -360,7 +360,7 @@ async def test_quality_is_made_of_loss_jitter_and_freezes(server):
 
 @pytest.mark.asyncio
 async def test_tiles_show_quality_and_the_overlay_figures(server):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         ben = await enter(browser, server, "figures", "Ben")
         ann = await enter(browser, server, "figures", "Ann")
         other = ".tile[data-own=false]"
@@ -398,7 +398,7 @@ async def test_tiles_show_quality_and_the_overlay_figures(server):
 @pytest.mark.asyncio
 @pytest.mark.parametrize("what", ["all", "own"])
 async def test_a_recording_is_a_file_and_others_are_told(server, tmp_path, what):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         ben = await enter(browser, server, f"record-{what}", "Ben")
         ann = await enter(browser, server, f"record-{what}", "Ann")
         await ann.wait_for_selector(".tile[data-own=false]")
@@ -426,6 +426,20 @@ async def test_a_recording_is_a_file_and_others_are_told(server, tmp_path, what)
         assert ann.problems == []
 
 
+@pytest.mark.asyncio
+async def test_leaving_saves_the_recording(server, tmp_path):
+    async with chromium(frame_rate=10) as browser:
+        page = await enter(browser, server, "record-leave", "Ann")
+        await more(page)
+        await page.click("#record")
+        await page.wait_for_timeout(2500)
+        async with page.expect_download() as waiting:
+            await page.click("#leave")
+        await (await waiting.value).save_as(tmp_path / "recording.webm")
+        check_recording(tmp_path / "recording.webm")
+        assert await page.inner_text("#recording-notice") == ""
+
+
 async def is_empty(page, selector):
     return await page.inner_text(selector) == ""
 
@@ -441,8 +455,8 @@ def check_recording(file):
                 loudest = max(loudest, numpy.abs(frame.to_ndarray()).max())
             elif len(times["video"]) % 10 == 1:
                 brightest = max(brightest, frame.to_ndarray(format="rgb24").std())
-    print({kind: (len(all), all[-1] - all[0]) for kind, all in times.items()}, "loudest", loudest, "contrast", brightest)
-    assert all(values[-1] - values[0] > 1 for values in times.values())
+    print({kind: (len(all), all[0], all[-1]) for kind, all in times.items()}, "loudest", loudest, "contrast", brightest)
+    assert all(values[-1] - values[0] > 1.5 for values in times.values())
     assert len(times["video"]) > 10 and loudest > 0.005 and brightest > 20
 
 
@@ -451,7 +465,7 @@ def check_recording(file):
 
 @pytest.mark.asyncio
 async def test_a_host_mutes_and_removes_locks_and_ends(server):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         host = await enter(browser, server, "hosted", "Host")
         guest = await enter(browser, server, "hosted", "Guest")
         third = await enter(browser, server, "hosted", "Third")
@@ -497,7 +511,7 @@ async def test_a_host_mutes_and_removes_locks_and_ends(server):
 
 @pytest.mark.asyncio
 async def test_keys(server):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         page = await enter(browser, server, "keys", "Ann")
         for key, button in (("m", "#mute"), ("v", "#hide")):
             await page.keyboard.press(key)
@@ -525,7 +539,7 @@ async def test_keys(server):
 
 @pytest.mark.asyncio
 async def test_tab_reaches_every_control_and_shows_where_it_is(server):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         page = await enter(browser, server, "tab", "Ann")
         await add_stubs(page, 1)
         await more(page)
@@ -549,7 +563,7 @@ async def test_tab_reaches_every_control_and_shows_where_it_is(server):
 
 @pytest.mark.asyncio
 async def test_joins_leaves_and_messages_are_announced(server):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         ann = await enter(browser, server, "announced", "Ann", PHONE)
         assert await ann.is_visible("#alone")
         assert await ann.get_attribute("#announcements", "aria-live") == "polite"
@@ -573,7 +587,7 @@ async def test_joins_leaves_and_messages_are_announced(server):
 
 @pytest.mark.asyncio
 async def test_a_lost_connection_is_seen(own_server):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         page = await enter(browser, own_server, "lost", "Ann", PHONE)
         assert await page.inner_text("#state") == "In the room"
         own_server.stop(signal.SIGKILL)
@@ -595,7 +609,7 @@ SMALL = """() => [...document.querySelectorAll("button, a.button, nav a, select,
 
 @pytest.mark.asyncio
 async def test_controls_are_as_large_as_a_finger(server):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         for path in ("", "room", "publish", "watch"):
             page = await open_page(browser, f"{server.url}/{path}", PHONE, has_touch=True, is_mobile=True)
             assert await page.evaluate(SMALL) == [], path
@@ -609,7 +623,7 @@ async def test_controls_are_as_large_as_a_finger(server):
 
 @pytest.mark.asyncio
 async def test_whoever_wants_less_motion_gets_none(server):
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         for wish, expected in (("reduce", True), ("no-preference", False)):
             page = await enter(browser, server, f"motion-{wish}", "Ann", reduced_motion=wish)
             duration = await page.eval_on_selector(".tile", "tile => getComputedStyle(tile).transitionProperty")

@@ -24,7 +24,7 @@ BANNER = """(toEnd) => {
 async def test_pages_fit_and_the_banner_stays(server, size):
     viewport, options = SIZES[size]
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    async with chromium() as browser:
+    async with chromium(frame_rate=10) as browser:
         async for name, page in states(browser, server, viewport, **options):
             for scheme in ("light", "dark"):
                 await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")

@@ -1,7 +1,10 @@
 // Records what one sees and hears to a file on one's own device.
 
 const SIZE = { width: 1280, height: 720 };
-const FRAMES_PER_SECOND = 25;
+// A software encoder has to keep up beside the room's own encoders and decoders.
+const FRAMES_PER_SECOND = 15;
+// What the encoder still has in hand when the recording ends gets this long to come out.
+const DRAIN_MS = 500;
 const BITS_PER_SECOND = 4_000_000;
 const TYPES = ["video/webm;codecs=vp8,opus", "video/webm", "video/mp4"];
 
@@ -36,10 +39,11 @@ export class Recording {
 
   /** Ends the recording. @returns {Promise<Blob>} The file. */
   async stop() {
+    clearInterval(this.#timer);
+    await new Promise((resolve) => setTimeout(resolve, DRAIN_MS));
     const stopped = new Promise((resolve) => this.#recorder.addEventListener("stop", resolve, { once: true }));
     this.#recorder.stop();
     await stopped;
-    clearInterval(this.#timer);
     await this.#context.close();
     return new Blob(this.#chunks, { type: this.#recorder.mimeType });
   }

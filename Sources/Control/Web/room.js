@@ -206,13 +206,14 @@ function showState(state) {
   element("state").textContent = WORDS[state];
 }
 
-async function leave() {
-  await recordButton.stop();
+/** Nobody who leaves is seen a moment longer: the file of a recording is finished after that. */
+function leave() {
+  recordButton.stop();
   room?.leave();
 }
 
 async function left({ reason, error }) {
-  await recordButton.stop();
+  recordButton.stop();
   room = null;
   own.end();
   tiles.clear();
