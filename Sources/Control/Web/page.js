@@ -64,7 +64,7 @@ function decoded(text) {
 /** An id that nobody guesses. */
 export function randomIdentifier() {
   const letters = "abcdefghijkmnpqrstuvwxyz23456789";
-  return Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => letters[byte % letters.length]).join("");
+  return Array.from(crypto.getRandomValues(new Uint8Array(20)), (byte) => letters[byte % letters.length]).join("");
 }
 
 /** Shows bitrate, resolution, frame rate and round trip once a second while a session is live. */

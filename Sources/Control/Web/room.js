@@ -194,7 +194,7 @@ function showInside(role, identifier, key) {
   // Who only watches has nothing of their own to record.
   element("record-what").querySelector("[value=own]").disabled = role === "view";
   showLinks(element("links"), identifier, key);
-  showLocked(room.locked ?? false);
+  showLocked(room.locked);
   setLayout(settings.layout);
   for (const stream of room.streams.values()) showStream(stream);
   showPeers();

@@ -76,6 +76,7 @@ export class Room extends EventTarget {
   /** @type {LocalStream[]} What we publish. */ published = [];
   /** @type {{mode: string, endToEndEncrypted: boolean, serverCanAccessMedia: boolean, notice: string}} */ privacy = null;
   /** @type {string[]} view, publish, host. */ rights = [];
+  /** Whether a host lets nobody else in. */ locked = false;
 
   #options;
   #url;
@@ -209,8 +210,13 @@ export class Room extends EventTarget {
   }
 
   /** As a host: lock, unlock or end the room; mute or remove a peer. */
-  act(action, peer) {
-    return this.request({ type: "update", action, ...(peer ? { peer } : {}) });
+  async act(action, peer) {
+    try {
+      await this.request({ type: "update", action, ...(peer ? { peer } : {}) });
+    } catch (error) {
+      // Whoever ends the room is told `left` as all are, and nothing else.
+      if (action !== "end" || error.code !== "left") throw error;
+    }
   }
 
   // End-to-end encryption
@@ -303,6 +309,7 @@ export class Room extends EventTarget {
     this.#iceServers = joined.iceServers;
     this.privacy = joined.privacy;
     this.rights = joined.rights;
+    this.locked = joined.locked;
     this.peers = new Map(joined.peers.map((peer) => [peer.peer, peer]));
     this.viewerCount = joined.viewers;
     // Connections of another stay, and those that the server has lost meanwhile, lead nowhere.
@@ -334,12 +341,16 @@ export class Room extends EventTarget {
     if (socket !== this.#socket || this.state === "left") return;
     this.#socket = null;
     clearInterval(this.#pinger);
-    for (const { reject } of this.#waiting.values()) reject(new SluiceError({ code: "closed", message: "The connection is gone." }));
-    this.#waiting.clear();
+    this.#refuseWaiting(new SluiceError({ code: "closed", message: "The connection is gone." }));
     if (this.state === "connecting") return;
     this.#setState("reconnecting");
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#reconnect(), wait);
+  }
+
+  #refuseWaiting(error) {
+    for (const { reject } of this.#waiting.values()) reject(error);
+    this.#waiting.clear();
   }
 
   #backOff() {
@@ -458,6 +469,7 @@ export class Room extends EventTarget {
         this.#emit("muted-by-host", { by: message.by });
         break;
       case "room-updated":
+        this.locked = message.locked;
         this.#emit("room-updated", message);
         break;
       case "left":
@@ -645,6 +657,7 @@ export class Room extends EventTarget {
     this.#dropSender();
     this.#dropReceiver();
     this.#encryption?.close();
+    this.#refuseWaiting(new SluiceError({ code: "left", message: reason ?? "The room was left." }));
     this.#setState("left", error);
     this.#socket?.close();
     this.#socket = null;
