@@ -24,6 +24,9 @@ public enum Command: Sendable {
     /// A subscription, named by the SSRC that we send with, is not forwarded until it is asked for again; video goes on with a
     /// keyframe then.
     case pauseSubscription(PeerID, ssrc: UInt32, isPaused: Bool)
+    /// Of a simulcast track, whose subscription is named by the SSRC that we send with, no encoding above this one is wanted: its
+    /// place, from 0, the lowest.
+    case limitSubscription(PeerID, ssrc: UInt32, highestEncoding: Int)
     /// Ask for the loudest that each audio track was since the last such command (RFC 6464); tracks that were silent are left out.
     case takeAudioLevels(reply: @Sendable ([AudioLevel]) -> Void)
     /// Ends an interval of `limits.qualityInterval`, and asks for whose quality has changed: tracks at their home, and subscriptions.

@@ -6,6 +6,8 @@ public struct PeerID: Hashable, Sendable, BitwiseCopyable {
 
 /// One audio or video source inside a stream. It outlives its publisher's peer: when a publisher takes its stream over
 /// again, the new peer feeds the same track, and subscriptions stay.
+///
+/// To a worker each encoding of a simulcast track is a track with an id of its own.
 public struct TrackID: Hashable, Sendable, BitwiseCopyable {
     public let rawValue: UInt64
     public init(rawValue: UInt64) { self.rawValue = rawValue }

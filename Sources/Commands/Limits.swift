@@ -107,6 +107,19 @@ public struct Limits: Sendable {
     public var rtpPacketBytes = 1460
     /// Most RTP sources (SSRCs) that one peer may send.
     public var sourcesPerPeer = 32
+    /// Most encodings that a simulcast track may have; more are declined.
+    public var encodingsPerTrack = 4
+    /// Between two looks at which encoding of each simulcast track a peer is sent.
+    public var encodingInterval = Duration.seconds(1)
+    /// An encoding of which nothing came for so long has stopped: those who are sent it get another one.
+    public var encodingSilence = Duration.milliseconds(700)
+    /// A viewer is congested when he loses this fraction of packets, or when his round trip takes so much longer than his fastest:
+    /// then he gets a lower encoding.
+    public var congestionLoss = 0.1
+    public var congestionDelay = Duration.milliseconds(300)
+    /// He gets a higher one again when he was not congested for so long. That is doubled each time that it was too much.
+    public var encodingRecovery = Duration.seconds(5)
+    public var encodingRecoveryMaximum = Duration.seconds(120)
     /// Packets kept of each video encoding to answer NACKs; a power of two.
     public var videoHistoryPackets = 1024
     /// Packets kept of each audio encoding; a power of two.

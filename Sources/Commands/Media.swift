@@ -81,11 +81,20 @@ public struct PublishedTrack: Sendable, Hashable {
     /// SSRCs announced by `a=ssrc`, each with its RTX SSRC from `a=ssrc-group:FID`. Empty when the offer names none: then
     /// packets are recognised by MID, or by payload type.
     public var announcedSources: [AnnouncedSource]
+    /// Which of a simulcast m-line's encodings it is, as its packets say (RFC 8852); nil where an m-line has one encoding, or tells
+    /// its encodings apart by their SSRCs.
+    public var rid: String?
 
-    public init(track: TrackID, parameters: MediaParameters, announcedSources: [AnnouncedSource] = []) {
+    public init(
+        track: TrackID,
+        parameters: MediaParameters,
+        announcedSources: [AnnouncedSource] = [],
+        rid: String? = nil
+    ) {
         self.track = track
         self.parameters = parameters
         self.announcedSources = announcedSources
+        self.rid = rid
     }
 }
 
@@ -104,6 +113,11 @@ public struct AnnouncedSource: Sendable, Hashable {
 public struct SubscribedTrack: Sendable, Hashable {
     /// The track to forward.
     public var track: TrackID
+    /// Of a simulcast track, of which one encoding is forwarded at a time, the encodings above the lowest, in ascending order. The
+    /// lowest has the track's own id.
+    public var higherEncodings: [TrackID]
+    /// The place of the best encoding that the viewer wants.
+    public var highestEncoding = Int.max
     /// The worker that the track's publisher lives on.
     public var home: WorkerIndex
     /// What was negotiated with the viewer.
@@ -117,6 +131,7 @@ public struct SubscribedTrack: Sendable, Hashable {
 
     public init(
         track: TrackID,
+        higherEncodings: [TrackID] = [],
         home: WorkerIndex,
         parameters: MediaParameters,
         ssrc: UInt32,
@@ -124,6 +139,7 @@ public struct SubscribedTrack: Sendable, Hashable {
         cname: String
     ) {
         self.track = track
+        self.higherEncodings = higherEncodings
         self.home = home
         self.parameters = parameters
         self.ssrc = ssrc

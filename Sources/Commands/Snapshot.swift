@@ -144,6 +144,8 @@ public struct AudioLevel: Sendable, Hashable {
 public struct TrackSnapshot: Sendable {
     public var track: TrackID
     public var codec: Codec
+    /// Which encoding of a simulcast m-line it is, where its publisher says so.
+    public var rid: String?
     public var packetsReceived: UInt64
     public var bytesReceived: UInt64
     /// As RFC 3550 §6.4.1 counts it; may be negative when packets are duplicated.
@@ -176,6 +178,8 @@ public struct TrackSnapshot: Sendable {
 /// One subscription as its worker sees it.
 public struct SubscriptionSnapshot: Sendable {
     public var track: TrackID
+    /// Of a simulcast track, the place of the encoding that is forwarded, 0 for the lowest.
+    public var encoding: Int?
     public var packetsForwarded: UInt64
     public var bytesSent: UInt64
     public var packetsRetransmitted: UInt64

@@ -7,6 +7,8 @@ extension Offer {
         .audioLevel, .transportSequenceNumber, .mid, .videoOrientation, .dependencyDescriptor, .playoutDelay,
         .absoluteCaptureTime, .colorSpace, .videoContentType, .videoTiming,
     ]
+    /// Those by which a publisher's packets say which encoding they belong to.
+    private static let encodingExtensions: Set<HeaderExtension> = [.rtpStreamID, .repairedRTPStreamID]
     /// Header extensions that we send to viewers.
     private static let viewerExtensions: Set<HeaderExtension> = publisherExtensions.subtracting([
         .transportSequenceNumber
@@ -19,7 +21,7 @@ extension Offer {
 
     /// Answers a publisher: each m-line that it sends on gets the first codec of its list that we forward.
     ///
-    /// Simulcast and other restrictions are declined by leaving them out of the answer (RFC 8853 §5.3.2).
+    /// Encodings of simulcast beyond the limit, and other restrictions, are declined by leaving them out (RFC 8853 §5.3.2).
     ///
     /// - Parameters:
     ///   - version: Counts the session's descriptions (RFC 8866 §5.2).
@@ -42,22 +44,25 @@ extension Offer {
                 continue
             }
             guard let format = section.formats.first else { throw section.noCommonCodec }
+            let encodings = section.encodings(of: format, maximum: maximumEncodings)
+            let isIdentified = encodings.contains { $0.rid != nil }
             let parameters = parameters(
                 of: section,
                 format: format,
-                extensions: Self.publisherExtensions,
+                extensions: isIdentified
+                    ? Self.publisherExtensions.union(Self.encodingExtensions) : Self.publisherExtensions,
                 feedback: Self.publisherFeedback
             )
-            sources.append(NegotiatedSource(parameters: parameters, announcedSources: section.announcedSources))
-            answers.append(
-                section.answer(
-                    parameters,
-                    channels: format.channels,
-                    direction: "recvonly",
-                    local: local,
-                    remote: remote
-                )
+            sources.append(NegotiatedSource(parameters: parameters, encodings: encodings))
+            var answer = section.answer(
+                parameters,
+                channels: format.channels,
+                direction: "recvonly",
+                local: local,
+                remote: remote
             )
+            if isIdentified { answer.attributes += section.simulcastAnswer(encodings) }
+            answers.append(answer)
         }
         guard !sources.isEmpty || allowsSilence else {
             throw NegotiationError(
@@ -114,6 +119,7 @@ extension Offer {
             )
             let subscription = SubscribedTrack(
                 track: track.track,
+                higherEncodings: track.higherEncodings,
                 home: track.home,
                 parameters: parameters,
                 ssrc: makeSSRC(),
@@ -262,23 +268,6 @@ extension OfferedSection {
             "the m-line offers \(offered.joined(separator: ", ")); "
                 + "this server forwards \(ours.joined(separator: ", "))"
         )
-    }
-
-    /// RTP sources that the m-line announces (RFC 5576), each with its retransmissions' (RFC 4588 §8.7).
-    var announcedSources: [AnnouncedSource] {
-        var ssrcs: [UInt32] = []
-        for value in section.values("ssrc").prefix(256) {
-            if let ssrc = value.split(separator: " ").first.flatMap({ UInt32($0) }), !ssrcs.contains(ssrc) {
-                ssrcs.append(ssrc)
-            }
-        }
-        let pairs = section.values("ssrc-group").compactMap { SSRCGroup($0) }.filter {
-            $0.semantics == "FID" && $0.ssrcs.count == 2
-        }
-        let retransmissions = Set(pairs.map { $0.ssrcs[1] })
-        return ssrcs.filter { !retransmissions.contains($0) }.prefix(8).map { ssrc in
-            AnnouncedSource(ssrc: ssrc, retransmissionSSRC: pairs.first { $0.ssrcs[0] == ssrc }?.ssrcs[1])
-        }
     }
 
     /// The answer to an m-line that we don't serve: port 0 (RFC 3264 §6).

@@ -74,23 +74,62 @@ public struct RemoteEndpoint: Sendable, Hashable {
 /// One m-line that a publisher sends: what a track is made of.
 public struct NegotiatedSource: Sendable, Hashable {
     public var parameters: MediaParameters
+    /// The lowest first; more than one where it is simulcast.
+    public var encodings: [NegotiatedEncoding]
+
+    /// What a worker is told of the tracks that its encodings feed.
+    ///
+    /// - Parameter tracks: As many as there are encodings, the lowest first.
+    public func published(as tracks: [TrackID]) -> [PublishedTrack] {
+        zip(tracks, encodings).map { track, encoding in
+            PublishedTrack(
+                track: track,
+                parameters: parameters,
+                announcedSources: encoding.announcedSources,
+                rid: encoding.rid
+            )
+        }
+    }
+}
+
+/// One RTP encoding of a publisher's m-line.
+public struct NegotiatedEncoding: Sendable, Hashable {
+    /// As its packets say it (RFC 8852); nil where the m-line has one encoding, or tells them apart by their SSRCs.
+    public var rid: String?
     public var announcedSources: [AnnouncedSource]
+
+    public init(rid: String? = nil, announcedSources: [AnnouncedSource] = []) {
+        self.rid = rid
+        self.announcedSources = announcedSources
+    }
 }
 
 /// A track that a viewer can be given.
 public struct ForwardableTrack: Sendable, Hashable {
     public var track: TrackID
+    /// Of a simulcast track the encodings above the lowest, in ascending order. The lowest has the track's own id.
+    public var higherEncodings: [TrackID]
     public var home: WorkerIndex
     public var codec: Codec
     /// The publisher's `a=fmtp` parameters.
     public var formatParameters: String
 
-    public init(track: TrackID, home: WorkerIndex, codec: Codec, formatParameters: String) {
+    public init(
+        track: TrackID,
+        higherEncodings: [TrackID] = [],
+        home: WorkerIndex,
+        codec: Codec,
+        formatParameters: String
+    ) {
         self.track = track
+        self.higherEncodings = higherEncodings
         self.home = home
         self.codec = codec
         self.formatParameters = formatParameters
     }
+
+    /// All its encodings, the lowest first.
+    public var encodings: [TrackID] { [track] + higherEncodings }
 }
 
 /// An answer to a publisher.

@@ -15,6 +15,7 @@ public struct Offer: Sendable {
     let allowsMixedHeaderExtensions: Bool
     /// Whether the offer has a BUNDLE group at all.
     let usesBundle: Bool
+    let maximumEncodings: Int
 
     /// - Parameters:
     ///   - text: The request's body.
@@ -41,6 +42,7 @@ public struct Offer: Sendable {
         }
         declaredPrivacy = description.value("x-sluice-privacy").flatMap(PrivacyMode.init)
         allowsMixedHeaderExtensions = description.has("extmap-allow-mixed")
+        maximumEncodings = limits.encodingsPerTrack
 
         let bundle = description.attributes.first { $0.name == "group" && $0.value?.hasPrefix("BUNDLE") == true }
         usesBundle = bundle != nil

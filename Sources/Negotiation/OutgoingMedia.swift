@@ -199,6 +199,7 @@ public struct OutgoingMedia: Sendable {
             accepted.beginning.append(
                 SubscribedTrack(
                     track: sending.track.track,
+                    higherEncodings: sending.track.higherEncodings,
                     home: sending.track.home,
                     parameters: parameters,
                     ssrc: sending.ssrc,

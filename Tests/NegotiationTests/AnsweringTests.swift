@@ -127,7 +127,7 @@ import Wire
         #expect(answer.sources.map(\.parameters.codec) == [.opus, .vp8])
         let video = answer.sources[1]
         #expect(video.parameters.retransmissionPayloadType == 97)
-        #expect(video.announcedSources == [AnnouncedSource(ssrc: 2222, retransmissionSSRC: 3333)])
+        #expect(video.encodings.flatMap(\.announcedSources) == [AnnouncedSource(ssrc: 2222, retransmissionSSRC: 3333)])
         #expect(video.parameters.feedback.contains([.nack, .pictureLossIndication, .transportWideCongestionControl]))
         #expect(!video.parameters.headerExtensions.contains { $0.meaning == .rtpStreamID })
         #expect(answer.remote.dtlsRole == .passive)
@@ -179,11 +179,58 @@ import Wire
         #expect(answer.text.contains("a=setup:\(ours)\r\n"))
     }
 
-    @Test func simulcastIsDeclined() throws {
-        let answer = try publish(
-            Self.offer(videoExtra: "a=rid:hi send\r\na=rid:lo send\r\na=simulcast:send hi;lo\r\n")
-        )
+    /// What an m-line offers, the answer to it, and the encodings, the lowest first.
+    @Test(arguments: [
+        ("a=rid:hi send\r\na=rid:lo send\r\na=simulcast:send hi;lo\r\n", "hi;lo", ["lo", "hi"]),
+        ("a=rid:q send\r\na=rid:h send\r\na=rid:f send\r\na=simulcast:send q;h;f\r\n", "q;h;f", ["q", "h", "f"]),
+        ("a=rid:r0 send\r\na=rid:r1 send\r\na=simulcast:send r1;r0\r\n", "r1;r0", ["r0", "r1"]),
+        // As OBS has it: the best first.
+        ("a=rid:0 send\r\na=rid:1 send\r\na=rid:2 send\r\na=simulcast:send 0;1;2\r\n", "0;1;2", ["2", "1", "0"]),
+        // Alternatives: the first; what begins paused is taken; what is for another codec, or is received, is not.
+        ("a=rid:m send pt=96\r\na=rid:x send\r\na=rid:l send\r\na=simulcast:send m,x;~l\r\n", "m;l", ["l", "m"]),
+        (
+            "a=rid:h send pt=102\r\na=rid:m send\r\na=rid:l send\r\na=rid:z recv\r\na=simulcast:send h;m;l;z;none\r\n",
+            "m;l", ["l", "m"]
+        ),
+        // More than there may be.
+        (
+            "a=rid:a send\r\na=rid:b send\r\na=rid:c send\r\na=rid:d send\r\na=rid:e send\r\na=simulcast:send a;b;c;d;e\r\n",
+            "a;b;c;d", ["d", "c", "b", "a"]
+        ),
+    ])
+    func simulcastIsAccepted(extra: String, answered: String, encodings: [String]) throws {
+        let answer = try publish(Self.offer(videoExtra: extra))
+        let section = try SessionDescription(parsing: Array(answer.text.utf8)).mediaSections[1]
+        #expect(section.values("simulcast") == ["recv \(answered)"])
+        let rids = answered.split(separator: ";").map { "\($0) recv" }
+        #expect(section.values("rid") == rids)
+        #expect(section.values("extmap").contains { $0.hasSuffix("rtp-stream-id") })
+        #expect(answer.sources[1].encodings.map(\.rid) == encodings)
+        #expect(answer.sources[1].encodings.flatMap(\.announcedSources) == [])
+    }
+
+    /// What is no simulcast: one encoding, none that is known, and nothing about it in the answer.
+    @Test(arguments: [
+        "a=rid:hi send\r\na=simulcast:send hi\r\n", "a=simulcast:send hi;lo\r\n",
+        "a=rid:hi recv\r\na=rid:lo recv\r\na=simulcast:recv hi;lo\r\n", "a=rid:hi send\r\na=simulcast:send ;;\r\n",
+    ])
+    func oneEncodingIsNoSimulcast(extra: String) throws {
+        let answer = try publish(Self.offer(videoExtra: extra))
         #expect(!answer.text.contains("simulcast") && !answer.text.contains("a=rid"))
+        #expect(answer.sources[1].encodings.map(\.rid) == [nil])
+    }
+
+    @Test func simulcastBySSRCsIsTaken() throws {
+        let extra =
+            "a=ssrc:4444 cname:x\r\na=ssrc:5555 cname:x\r\na=ssrc-group:FID 4444 5555\r\na=ssrc-group:SIM 2222 4444\r\n"
+        let encodings = try publish(Self.offer(videoExtra: extra)).sources[1].encodings
+        #expect(
+            encodings.flatMap(\.announcedSources) == [
+                AnnouncedSource(ssrc: 2222, retransmissionSSRC: 3333),
+                AnnouncedSource(ssrc: 4444, retransmissionSSRC: 5555),
+            ]
+        )
+        #expect(encodings.count == 2)
     }
 
     @Test func sendrecvIsAnsweredByWhatWeDo() throws {

@@ -97,20 +97,25 @@ package final class SimulatedClient {
 
     // MARK: Media
 
-    /// Sends one RTP packet with a header of 12 bytes.
+    /// Sends one RTP packet with a header of 12 bytes, and behind it whatever header extension elements of the one-byte form.
     package func send(
         sequence: UInt64,
         timestamp: UInt32,
         ssrc: UInt32,
         payloadType: UInt8 = 96,
         marker: Bool = false,
+        elements: [UInt8] = [],
         payload: [UInt8]
     ) {
         guard let sealer else { return }
-        var header: [UInt8] = [0x80, payloadType | (marker ? 0x80 : 0)]
+        var header: [UInt8] = [elements.isEmpty ? 0x80 : 0x90, payloadType | (marker ? 0x80 : 0)]
         header += withUnsafeBytes(of: UInt16(truncatingIfNeeded: sequence).bigEndian) { Array($0) }
         header += withUnsafeBytes(of: timestamp.bigEndian) { Array($0) }
         header += withUnsafeBytes(of: ssrc.bigEndian) { Array($0) }
+        if !elements.isEmpty {
+            let padded = elements + [UInt8](repeating: 0, count: -elements.count & 3)
+            header += [0xBE, 0xDE, 0, UInt8(padded.count / 4)] + padded
+        }
         var output = [UInt8](repeating: 0, count: header.count + payload.count + 32)
         let length = output.withUnsafeMutableBytes { output in
             header.withUnsafeBytes { header in

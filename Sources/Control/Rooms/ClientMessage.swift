@@ -13,6 +13,12 @@ struct ClientMessage: Sendable {
         var muted: [String]?
     }
 
+    /// The best encoding of a stream that is wanted, 0 for the lowest.
+    struct EncodingLimit: Sendable {
+        var stream: String
+        var encoding: Int
+    }
+
     /// Why a text is no message.
     enum Refusal: Error, Equatable {
         /// Which WebSockets are closed for (RFC 6455 §8.1).
@@ -42,6 +48,7 @@ struct ClientMessage: Sendable {
     var stream: String?
     var muted: [String]?
     var paused: Bool?
+    var encodings: [EncodingLimit]?
     var peer: String?
     var action: String?
     var to: String?
@@ -103,7 +110,7 @@ struct ClientMessage: Sendable {
 
     static let names: Set<String> = [
         "type", "id", "room", "token", "name", "role", "privacy", "resume", "policy", "connection", "sdp", "offer",
-        "streams", "stream", "muted", "paused", "peer", "action", "to", "data",
+        "streams", "stream", "muted", "paused", "encodings", "peer", "action", "to", "data",
     ]
 
     private mutating func readMember(
@@ -115,6 +122,12 @@ struct ClientMessage: Sendable {
         case "id": try readIdentifier(&reader)
         case "offer": offer = try reader.readUnsigned()
         case "paused": paused = try reader.readBool()
+        case "encodings":
+            var list: [EncodingLimit] = []
+            try reader.readArray(atMost: entries) { reader throws(JSONReader.Malformed) in
+                list.append(try EncodingLimit(&reader))
+            }
+            encodings = list
         case "muted": muted = try Self.readStrings(&reader, atMost: entries)
         case "streams":
             var list: [Stream] = []
@@ -202,5 +215,22 @@ extension ClientMessage.Stream {
         guard let stream else { throw reader.malformed(.other("has no stream")) }
         guard let mids else { throw reader.malformed(.other("has no mids")) }
         self.init(stream: stream, kind: kind, mids: mids, muted: muted)
+    }
+}
+
+extension ClientMessage.EncodingLimit {
+    fileprivate init(_ reader: inout JSONReader) throws(JSONReader.Malformed) {
+        var stream: String?
+        var encoding: UInt64?
+        try reader.readObject { name, reader throws(JSONReader.Malformed) in
+            switch name {
+            case "stream": stream = try reader.readString()
+            case "encoding": encoding = try reader.readUnsigned()
+            default: try reader.skip()
+            }
+        }
+        guard let stream else { throw reader.malformed(.other("has no stream")) }
+        guard let encoding else { throw reader.malformed(.other("has no encoding")) }
+        self.init(stream: stream, encoding: Int(clamping: encoding))
     }
 }

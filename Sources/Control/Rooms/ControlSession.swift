@@ -317,11 +317,16 @@ struct ControlSession: Sendable {
         if let action = message.action {
             return try await directory.act(action, on: message.peer, by: peer)
         }
+        if let encodings = message.encodings {
+            var limits: [StreamKey: Int] = [:]
+            for limit in encodings { limits[try await key(limit.stream, of: peer)] = limit.encoding }
+            return await directory.limitEncodings(limits, of: peer)
+        }
         let key = try await key(message.stream, of: peer)
         if let muted = message.muted { try await directory.setMuted(muted, of: key, by: peer) }
         if let paused = message.paused { try await directory.pause(peer, key, isPaused: paused) }
         if message.muted == nil, message.paused == nil {
-            throw Problem.badMessage("An update has action, muted or paused.")
+            throw Problem.badMessage("An update has action, encodings, muted or paused.")
         }
     }
 

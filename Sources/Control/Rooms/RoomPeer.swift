@@ -65,6 +65,8 @@ struct RoomPeer: Sendable {
     var subscribed: [StreamKey: [TrackID]] = [:]
     /// Streams that he has paused.
     var paused: Set<StreamKey> = []
+    /// The best encodings that he wants of simulcast streams, 0 for the lowest; the best there is of others.
+    var highestEncodings: [StreamKey: Int] = [:]
     /// How the tracks that he is sent reach him: those that are worse than good.
     var quality: [StreamKey: [TrackID: QualityLevel]] = [:]
     /// Streams that he was told are worse than good.

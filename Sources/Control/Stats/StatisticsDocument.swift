@@ -41,6 +41,8 @@ struct StatisticsDocument: Encodable {
 
     struct Track: Encodable {
         let codec: String
+        /// Of simulcast: each encoding is listed.
+        let rid: String?
         let packetsReceived: UInt64
         let bytesReceived: UInt64
         let packetsLost: Int64
@@ -61,6 +63,8 @@ struct StatisticsDocument: Encodable {
         let keyframeRequestsReceived: UInt64
         let fractionLost: Double
         let roundTripSeconds: Double?
+        /// Of a simulcast track, which encoding is forwarded: 0 for the lowest.
+        let encoding: Int?
     }
 
     struct Peer: Encodable {
@@ -139,6 +143,7 @@ extension StatisticsDocument.Peer {
         tracks = snapshot.tracks.map { track in
             StatisticsDocument.Track(
                 codec: track.codec.rawValue,
+                rid: track.rid,
                 packetsReceived: track.packetsReceived,
                 bytesReceived: track.bytesReceived,
                 packetsLost: track.packetsLost,
@@ -159,7 +164,8 @@ extension StatisticsDocument.Peer {
                 nacksReceived: subscription.nacksReceived,
                 keyframeRequestsReceived: subscription.keyframeRequestsReceived,
                 fractionLost: subscription.fractionLost,
-                roundTripSeconds: subscription.roundTripSeconds
+                roundTripSeconds: subscription.roundTripSeconds,
+                encoding: subscription.encoding
             )
         }
     }

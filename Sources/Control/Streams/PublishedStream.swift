@@ -33,6 +33,7 @@ struct PublishedStream {
         sources.count == tracks.count
             && zip(sources, tracks).allSatisfy { source, track in
                 source.parameters.codec == track.codec && source.parameters.formatParameters == track.formatParameters
+                    && source.encodings.count == track.encodings.count
             }
     }
 }

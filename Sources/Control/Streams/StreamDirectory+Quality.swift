@@ -22,9 +22,9 @@ extension StreamDirectory {
         guard !changes.isEmpty else { return }
         let levels = Dictionary(changes.map { ($0.track, $0.level) }) { $1 }
         for (key, stream) in streams {
-            for track in stream.tracks {
-                guard let level = levels[track.track] else { continue }
-                streams[key]?.quality[track.track] = level == .good ? nil : level
+            for track in stream.tracks.flatMap(\.encodings) {
+                guard let level = levels[track] else { continue }
+                streams[key]?.quality[track] = level == .good ? nil : level
                 qualityDue.formUnion(rooms[key.room]?.peers ?? [])
             }
         }

@@ -72,13 +72,7 @@ extension StreamDirectory {
             }
             if streams[change.key] == nil { begin(newStream(change, at: worker, by: id, privacy: room.privacy)) }
             for (track, source) in zip(streams[change.key]?.tracks ?? [], change.sources) {
-                published.append(
-                    PublishedTrack(
-                        track: track.track,
-                        parameters: source.parameters,
-                        announcedSources: source.announcedSources
-                    )
-                )
+                published += source.published(as: track.encodings)
             }
         }
         let isNew = session == nil
@@ -184,14 +178,7 @@ extension StreamDirectory {
             key: change.key,
             privacy: privacy,
             home: home,
-            tracks: change.sources.map { source in
-                ForwardableTrack(
-                    track: TrackID(rawValue: nextIdentifier()),
-                    home: home,
-                    codec: source.parameters.codec,
-                    formatParameters: source.parameters.formatParameters
-                )
-            },
+            tracks: change.sources.map { makeTrack(for: $0, at: home) },
             label: RandomText.make(length: 16),
             owner: .roomPeer(id)
         )
@@ -290,13 +277,29 @@ extension StreamDirectory {
         sendPauses(of: key, to: peer)
     }
 
+    /// Has no better encodings of these streams forwarded, now and whenever the peer is sent them. Streams that have ended meanwhile
+    /// are left out.
+    func limitEncodings(_ limits: [StreamKey: Int], of id: String) {
+        for (key, highest) in limits where streams[key] != nil && roomPeers[id]?.mayUse(key) == true {
+            roomPeers[id]?.highestEncodings[key] = highest
+            if let peer = roomPeers[id] { sendLimits(of: key, to: peer) }
+        }
+    }
+
+    private func sendLimits(of key: StreamKey, to peer: RoomPeer) {
+        guard let highest = peer.highestEncodings[key] else { return }
+        send(to: peer, ofEachTrackOf: key) { .limitSubscription($0, ssrc: $1, highestEncoding: highest) }
+    }
+
     private func sendPauses(of key: StreamKey, to peer: RoomPeer) {
+        send(to: peer, ofEachTrackOf: key) { .pauseSubscription($0, ssrc: $1, isPaused: peer.paused.contains(key)) }
+    }
+
+    private func send(to peer: RoomPeer, ofEachTrackOf key: StreamKey, _ command: (PeerID, UInt32) -> Command) {
         guard let receiving = peer.receiving, let session = sessions[receiving.session] else { return }
         for track in peer.subscribed[key] ?? [] {
             guard let ssrc = peer.outgoing.ssrc(of: track) else { continue }
-            handle(session.worker).send(
-                .pauseSubscription(session.peer, ssrc: ssrc, isPaused: peer.paused.contains(key))
-            )
+            handle(session.worker).send(command(session.peer, ssrc))
         }
     }
 
@@ -375,6 +378,7 @@ extension StreamDirectory {
         }
         guard let now = roomPeers[id] else { return }
         for key in now.paused { sendPauses(of: key, to: now) }
+        for key in now.highestEncodings.keys { sendLimits(of: key, to: now) }
         offerIfNeeded(id)
     }
 

@@ -293,6 +293,7 @@ extension StreamDirectory {
             roomPeers[id]?.chosen.remove(stream.key)
             roomPeers[id]?.refused.remove(stream.key)
             roomPeers[id]?.toldQuality[stream.key] = nil
+            roomPeers[id]?.highestEncodings[stream.key] = nil
             guard roomPeers[id]?.subscribed[stream.key] != nil else { continue }
             unsubscribe(id, from: stream.key)
             offerIfNeeded(id)
@@ -341,12 +342,18 @@ extension StreamDirectory {
             "stream": .string(stream.key.stream.text),
             "live": .bool(stream.publisher != nil),
             "muted": .array(stream.muted.map { .string($0) }),
-            "tracks": .array(
-                stream.tracks.map { ["kind": .string($0.codec.kind.rawValue), "codec": .string($0.codec.rawValue)] }
-            ),
+            "tracks": .array(stream.tracks.map(description)),
         ]
         if let kind = stream.kind { object["kind"] = .string(kind) }
         if case .roomPeer(let peer) = stream.owner { object["peer"] = .string(peer) }
+        return .object(object)
+    }
+
+    private func description(of track: ForwardableTrack) -> JSONValue {
+        var object: [String: JSONValue] = [
+            "kind": .string(track.codec.kind.rawValue), "codec": .string(track.codec.rawValue),
+        ]
+        if !track.higherEncodings.isEmpty { object["encodings"] = .number(Double(track.encodings.count)) }
         return .object(object)
     }
 

@@ -94,16 +94,9 @@ actor StreamDirectory {
         let tracks =
             streams[key]?.tracks
             ?? answer.sources.map { source in
-                ForwardableTrack(
-                    track: TrackID(rawValue: nextIdentifier()),
-                    home: worker,
-                    codec: source.parameters.codec,
-                    formatParameters: source.parameters.formatParameters
-                )
+                makeTrack(for: source, at: worker)
             }
-        let published = zip(tracks, answer.sources).map { track, source in
-            PublishedTrack(track: track.track, parameters: source.parameters, announcedSources: source.announcedSources)
-        }
+        let published = zip(tracks, answer.sources).flatMap { $1.published(as: $0.encodings) }
         let session = makeSession(.whip(key), worker: worker, address: address, local: local, answer.remote)
         // All of it is entered before the worker is asked, so that nobody who comes meanwhile counts on what is taken.
         if streams[key] == nil {
@@ -407,7 +400,7 @@ actor StreamDirectory {
         if let publisher = stream.publisher, case .whip? = sessions[publisher]?.purpose { endSession(publisher) }
         forgetRoomIfEmpty(key.room)
         for worker in workers {
-            for track in stream.tracks { worker.send(.removeTrack(track.track)) }
+            for track in stream.tracks.flatMap(\.encodings) { worker.send(.removeTrack(track)) }
         }
     }
 
@@ -417,6 +410,17 @@ actor StreamDirectory {
         if isDraining { throw .draining }
         if sessions.count >= limits.peers { throw .full }
         if peersByAddress[address, default: 0] >= limits.peersPerAddress { throw .tooManyPeers }
+    }
+
+    /// A track for what a publisher sends on one m-line.
+    func makeTrack(for source: NegotiatedSource, at home: WorkerIndex) -> ForwardableTrack {
+        ForwardableTrack(
+            track: TrackID(rawValue: nextIdentifier()),
+            higherEncodings: source.encodings.dropFirst().map { _ in TrackID(rawValue: nextIdentifier()) },
+            home: home,
+            codec: source.parameters.codec,
+            formatParameters: source.parameters.formatParameters
+        )
     }
 
     func makeSession(

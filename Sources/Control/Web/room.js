@@ -29,6 +29,8 @@ const own = new OwnStreams(tiles, devices, getRoom);
 const meters = new Meters(tiles, getRoom);
 const recordButton = new RecordButton(tiles, recorders, getRoom);
 
+tiles.sized = (id, height) => room?.setSize(id, height * devicePixelRatio);
+
 /** The pages' tests look at it. */
 globalThis.sluiceRoom = getRoom;
 

@@ -21,6 +21,8 @@ const LEVELS = { good: "good", fair: "fair", poor: "poor" };
 
 export class Tiles {
   /** @type {"grid"|"speaker"} */ layout = "grid";
+  /** @type {(id: string, height: number) => void} Told how high each tile is, in the page's pixels; 0 for one without a place. */
+  sized = () => {};
   #container;
   #more;
   #tiles = new Map();
@@ -118,6 +120,7 @@ export class Tiles {
     for (const [id, place] of this.places(width, height)) {
       const { root } = this.#tiles.get(id);
       root.dataset.placed = String(place !== null);
+      this.sized(id, place?.height ?? 0);
       if (place === null) {
         without += 1;
         continue;

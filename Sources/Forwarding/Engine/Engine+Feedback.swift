@@ -170,7 +170,7 @@ extension Engine {
     private func sendReceiverReport(to peer: Peer, now: Instant) {
         reportBlocks.removeAll(keepingCapacity: true)
         ceilingSources.removeAll(keepingCapacity: true)
-        var lowestCeiling = UInt64.max
+        var sumOfCeilings: UInt64 = 0
         for index in peer.incoming.tracks.indices {
             let incoming = peer.incoming.tracks[index]
             guard let encoding = incoming.track.encoding, peer.incoming.source(encoding.ssrc)?.track == index else {
@@ -198,7 +198,7 @@ extension Engine {
                     receivedBitsPerSecond: encoding.statistics.bitsPerSecond
                 )
                 ceilingSources.append(encoding.ssrc)
-                lowestCeiling = min(lowestCeiling, ceiling)
+                sumOfCeilings += ceiling
             }
         }
         guard !reportBlocks.isEmpty else { return }
@@ -208,7 +208,7 @@ extension Engine {
         if !ceilingSources.isEmpty {
             RTCPWriter.receiverEstimatedMaximumBitrate(
                 sender: Self.reportingSSRC,
-                bitsPerSecond: lowestCeiling,
+                bitsPerSecond: min(sumOfCeilings, limits.receiveBitsPerSecond),
                 media: ceilingSources,
                 to: &rtcpBuffer
             )

@@ -39,6 +39,7 @@ extension Engine {
         let bytes = packet.bytes
         var record = PacketRecord()
         var mid: String?
+        var rid: String?
         var audioLevel: UInt8?
         let isKnown = peer.incoming.source(header.ssrc) != nil
         var elements = HeaderExtensionReader(header)
@@ -50,7 +51,9 @@ extension Engine {
                 let number = UInt16(packet[offset]) << 8 | UInt16(packet[offset + 1])
                 peer.transportFeedback?.record(number, mediaSSRC: header.ssrc, now: now)
             case .mid where !isKnown:
-                mid = String(validating: packet[element.offset..<(element.offset + element.length)], as: UTF8.self)
+                mid = text(of: element, in: packet)
+            case .rtpStreamID where !isKnown, .repairedRTPStreamID where !isKnown:
+                rid = text(of: element, in: packet)
             case .mid, .rtpStreamID, .repairedRTPStreamID, .transportSequenceNumber, .transmissionTimeOffset,
                 .absoluteSendTime:
                 continue
@@ -66,7 +69,7 @@ extension Engine {
         let source: IncomingMedia.Source
         if let known = peer.incoming.source(header.ssrc) {
             source = known
-        } else if let identified = peer.incoming.identify(header, mid: mid) {
+        } else if let identified = peer.incoming.identify(header, mid: mid, rid: rid) {
             source = identified
         } else {
             return count(.rtpUnknownSource)
@@ -156,6 +159,10 @@ extension Engine {
         queue(track)
     }
 
+    private func text(of element: HeaderExtensionElement, in packet: UnsafeRawBufferPointer) -> String? {
+        String(validating: packet[element.offset..<(element.offset + element.length)], as: UTF8.self)
+    }
+
     /// Queues a track for the end of the turn.
     private func queue(_ track: Track) {
         guard !track.isQueued else { return }
@@ -177,8 +184,9 @@ extension Engine {
     }
 
     /// Step 5: walks a track's subscriptions once with all packets of the batch in hand.
-    private func forward(_ track: Track, now: Instant) {
+    func forward(_ track: Track, now: Instant) {
         guard let encoding = track.encoding, !encoding.pending.isEmpty else { return }
+        if encoding.keyframeIsPending, !track.candidates.isEmpty { admitCandidates(of: track, now: now) }
         if shedder.share < 1 || !track.admission.isWhole {
             if encoding.keyframeIsPending {
                 track.admission.advance(to: shedder.share)

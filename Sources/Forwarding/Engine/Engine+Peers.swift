@@ -62,11 +62,11 @@ extension Engine {
     func removeTrack(_ id: TrackID) {
         guard let track = tracks.removeValue(forKey: id) else { return }
         packetsLostBefore += track.packetsLost
-        for subscription in track.subscriptions {
+        // Its other encodings are removed as well.
+        for subscription in track.subscriptions + track.candidates {
             subscription.peer.subscriptions.removeAll { $0 === subscription }
-            subscriptionCount -= 1
+            end(subscription)
         }
-        track.removeAllSubscriptions()
         track.endEncoding()
         track.feed = .none
     }
@@ -91,9 +91,11 @@ extension Engine {
 
     /// The track is not forwarded to the subscription's peer any more.
     func end(_ subscription: Subscription) {
-        subscription.track.remove(subscription)
+        let track = subscription.track
+        leave(subscription)
+        track.remove(subscription)
         subscriptionCount -= 1
-        forgetIfUnused(subscription.track)
+        forgetIfUnused(track)
     }
 
     /// The publisher is gone: the track falls silent until somebody feeds it again.
@@ -108,23 +110,35 @@ extension Engine {
 
     /// A relayed track without subscribers is not relayed any longer. A track at its home stays until Control removes it.
     func forgetIfUnused(_ track: Track) {
-        guard case .relay(let home) = track.feed, track.subscriptions.isEmpty else { return }
+        guard case .relay(let home) = track.feed, track.isUnused, tracks[track.id] === track else { return }
         relay(RelayRecord.Head(kind: .detach, track: track.id), to: home.rawValue)
         tracks[track.id] = nil
     }
 
     @discardableResult
     func subscribe(_ peer: Peer, to subscribed: SubscribedTrack) -> Subscription {
-        let track = track(subscribed.track, codec: subscribed.parameters.codec)
+        let lowest = feed(subscribed.track, for: subscribed)
+        let subscription: Subscription
+        if subscribed.higherEncodings.isEmpty {
+            subscription = Subscription(subscribed, peer: peer, track: lowest)
+            lowest.add(subscription)
+        } else {
+            let encodings = [lowest] + subscribed.higherEncodings.map { feed($0, for: subscribed) }
+            subscription = subscribe(peer, to: subscribed, encodings: ContiguousArray(encodings))
+        }
+        peer.subscriptions.append(subscription)
+        subscriptionCount += 1
+        return subscription
+    }
+
+    /// A track that somebody here subscribes to, relayed from its home where that is another worker.
+    private func feed(_ id: TrackID, for subscribed: SubscribedTrack) -> Track {
+        let track = track(id, codec: subscribed.parameters.codec)
         if subscribed.home != index, case .none = track.feed {
             track.feed = .relay(from: subscribed.home)
             relay(RelayRecord.Head(kind: .attach, track: track.id), to: subscribed.home.rawValue)
         }
-        let subscription = Subscription(subscribed, peer: peer, track: track)
-        track.add(subscription)
-        peer.subscriptions.append(subscription)
-        subscriptionCount += 1
-        return subscription
+        return track
     }
 
     /// Whether a track of this id can carry this codec.
@@ -186,6 +200,7 @@ extension Engine {
             return nil
         case .connected:
             sendDueFeedback(to: peer, now: now)
+            if peer.nextEncodingChoice <= now { chooseEncodings(for: peer, now: now) }
         }
         reschedule(peer)
         return nil
@@ -211,13 +226,14 @@ extension Engine {
             peer: peer.id,
             state: peer.session == nil ? .connecting : .connected,
             srtpProfile: peer.session?.profile.name,
-            tracks: peer.incoming.tracks.map { snapshot($0.track) },
+            tracks: peer.incoming.tracks.map { snapshot($0.track, rid: $0.rid) },
             subscriptions: peer.subscriptions.map(\.snapshot)
         )
     }
 
-    private func snapshot(_ track: Track) -> TrackSnapshot {
+    private func snapshot(_ track: Track, rid: String?) -> TrackSnapshot {
         var snapshot = TrackSnapshot(track: track.id, codec: track.codec)
+        snapshot.rid = rid
         if let statistics = track.encoding?.statistics {
             snapshot.packetsReceived = statistics.received
             snapshot.bytesReceived = statistics.bytes

@@ -24,7 +24,7 @@ extension Engine {
                 let level = subscription.reportedLoss.endInterval(limits: limits)
             else { continue }
             changes.outgoing.append(
-                .init(peer: lossy.peer, track: subscription.track.id, ssrc: subscription.ssrc, level: level)
+                .init(peer: lossy.peer, track: subscription.id, ssrc: subscription.ssrc, level: level)
             )
         }
         lossySubscriptions.removeAll(keepingCapacity: true)

@@ -45,6 +45,7 @@ extension Engine {
             let subscription = subscribe(peer, to: subscribed)
             if peer.session != nil, subscription.awaitsKeyframe { requestKeyframe(of: subscription.track, now: now) }
         }
+        if peer.nextEncodingChoice == .distantFuture, peer.session != nil { chooseEncodings(for: peer, now: now) }
         if peer.nextReport == .distantFuture, peer.session != nil { peer.nextReport = now + limits.reportInterval }
         reschedule(peer)
         return true

@@ -174,6 +174,7 @@ extension Engine {
         // Reports are spread over the interval, so that a thousand viewers who joined together don't report together.
         let offset = limits.reportInterval / 16 * Int(peer.id.rawValue % 16)
         peer.nextReport = now + (peer.subscriptions.isEmpty ? limits.reportInterval / 4 : offset)
+        chooseEncodings(for: peer, now: now)
         output.emit(.peerConnected(peer.id))
         for subscription in peer.subscriptions where subscription.awaitsKeyframe {
             requestKeyframe(of: subscription.track, now: now)

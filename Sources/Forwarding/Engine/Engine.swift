@@ -127,6 +127,8 @@ public final class Engine {
             reply(changeSubscriptions(of: id, ending: ending, beginning: beginning, now: now))
         case .pauseSubscription(let id, let ssrc, let isPaused):
             pauseSubscription(ssrc, of: id, isPaused: isPaused, now: now)
+        case .limitSubscription(let id, let ssrc, let highest):
+            limitSubscription(ssrc, of: id, highestEncoding: highest, now: now)
         case .takeAudioLevels(let reply): reply(takeAudioLevels())
         case .takeQualityChanges(let reply): reply(takeQualityChanges(now: now))
         case .removeTrack(let id): removeTrack(id)

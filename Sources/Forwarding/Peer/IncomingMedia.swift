@@ -4,10 +4,12 @@ import Wire
 
 /// What a publisher negotiated, and which RTP source belongs to which of its tracks.
 struct IncomingMedia {
-    /// One m-line that the peer sends.
+    /// One m-line that the peer sends, or one encoding of it.
     struct IncomingTrack {
         let track: Track
         let parameters: MediaParameters
+        /// Which encoding of a simulcast m-line it is, where packets say so.
+        let rid: String?
         var bitrateCeiling: ReceiveBitrateCeiling
         /// The latest sender report's NTP middle bits and arrival, for LSR and DLSR.
         var lastSenderReport: (middleNTP: UInt32, receivedAt: Instant)?
@@ -47,6 +49,7 @@ struct IncomingMedia {
             return IncomingTrack(
                 track: entry.track,
                 parameters: entry.published.parameters,
+                rid: entry.published.rid,
                 bitrateCeiling: known?.bitrateCeiling
                     ?? ReceiveBitrateCeiling(maximum: limits.receiveBitsPerSecond),
                 lastSenderReport: known?.lastSenderReport
@@ -96,13 +99,15 @@ struct IncomingMedia {
     }
 
     /// Finds out what an unknown source carries: by its MID, else by a payload type that only one m-line has
-    /// (RFC 8843 §9.2).
+    /// (RFC 8843 §9.2); and which encoding of a simulcast m-line, by its RID (RFC 8852 §3).
     ///
+    /// - Parameter rid: That of the source, or of the one whose packets it repeats.
     /// - Returns: Nil when it belongs nowhere, or when the peer has too many sources.
-    mutating func identify(_ header: RTPHeader, mid: String?) -> Source? {
+    mutating func identify(_ header: RTPHeader, mid: String?, rid: String?) -> Source? {
         var match: (track: Int, isRetransmission: Bool)?
         for (index, track) in tracks.enumerated() {
             if let mid, track.parameters.mid != mid { continue }
+            if let wanted = track.rid, wanted != rid { continue }
             if header.payloadType == track.parameters.payloadType {
                 guard match == nil else { return nil }
                 match = (index, false)

@@ -40,6 +40,11 @@ final class Peer {
     /// Transport-wide congestion control of what the peer sends, when negotiated.
     var transportFeedback: TransportFeedbackRecorder?
 
+    /// Whether what the peer is sent is too much for his network.
+    var congestion = CongestionGauge()
+    /// When the encodings that he is sent are looked at again.
+    var nextEncodingChoice = Instant.distantFuture
+
     /// Handshake datagrams that wait for a turn with room for them, the oldest first.
     var waitingHandshake: [[UInt8]] = []
     /// When anything authentic came last.
@@ -81,7 +86,7 @@ final class Peer {
 
     /// When the peer next has something to do by itself.
     func computeDeadline(feedbackInterval: Duration) -> Instant {
-        var earliest = min(ice.nextDeadline, nextReport)
+        var earliest = min(ice.nextDeadline, nextReport, nextEncodingChoice)
         switch phase {
         case .checking: break
         case .handshaking(let dtls): earliest = min(earliest, dtls.nextDeadline ?? .distantFuture)

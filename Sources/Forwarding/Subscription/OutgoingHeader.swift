@@ -62,6 +62,7 @@ struct OutgoingHeader {
     ///   - packet: The packet as it was received, for the values of its header extensions.
     ///   - padding: Whether the P bit is set.
     ///   - includesMID: Whether the MID is written, when the viewer negotiated it.
+    ///   - frameNumberOffset: Added to the dependency descriptor's frame number.
     /// - Returns: The header's length.
     @inline(__always)
     func write(
@@ -73,6 +74,7 @@ struct OutgoingHeader {
         ssrc: UInt32,
         padding: Bool,
         includesMID: Bool,
+        frameNumberOffset: UInt16,
         now: Instant
     ) -> Int {
         let usesTwoBytes = needsTwoByteElements || (allowsTwoByteElements && holdsLongElement(record))
@@ -98,6 +100,11 @@ struct OutgoingHeader {
             let length = Int(element.length)
             if id != 0, let value = Self.element(id, length: length, twoBytes: usesTwoBytes, at: &cursor) {
                 value.copyMemory(from: packet + Int(element.offset), byteCount: length)
+                if frameNumberOffset != 0, element.meaning == HeaderExtension.dependencyDescriptor.rawValue, length >= 3
+                {
+                    let number = UInt16(bigEndian: value.loadUnaligned(fromByteOffset: 1, as: UInt16.self))
+                    value.storeBytes(of: (number &+ frameNumberOffset).bigEndian, toByteOffset: 1, as: UInt16.self)
+                }
             }
         }
 

@@ -10,7 +10,17 @@ final class Subscription {
     unowned let peer: Peer
     /// The peer's.
     let outlet: MediaOutlet
-    unowned let track: Track
+    /// The track that it is a subscription to, whichever encoding of it is forwarded.
+    let id: TrackID
+    /// What is forwarded now: the track, or one encoding of it.
+    private(set) unowned var track: Track
+    /// The encodings of a simulcast track, the lowest first; empty where there is one. Emptied when the subscription ends.
+    var encodings: ContiguousArray<Track> = []
+    /// The places of the best encoding that the viewer wants, and of the best that his network seems to carry.
+    var highestWanted: Int
+    var highestCarried = Int.max
+    /// The encoding that is forwarded from its next keyframe on.
+    var next: Track?
     let ssrc: UInt32
     let retransmissionSSRC: UInt32?
     let cname: String
@@ -62,11 +72,22 @@ final class Subscription {
     var reportedLoss = ReportedLoss()
     private(set) var roundTrip: Duration?
     private var lastReport: (middleNTP: UInt32, sentAt: Instant)?
+    /// Whether the viewer has reported in this interval, and what had been sent at its beginning.
+    private var hasNewReport = false
+    private var bytesAtInterval: UInt64 = 0
+    /// Bytes that were sent in the last interval.
+    private(set) var recentBytes: UInt64 = 0
+    /// Added to the numbers that frames carry; and what is known of the encoding before, until the first packet of the next.
+    private var numbering = FrameNumbering()
+    private var numbersBefore: FrameNumbers?
+    private var clockBefore: SenderClock?
 
     init(_ description: SubscribedTrack, peer: Peer, track: Track) {
         self.peer = peer
         outlet = peer.outlet
         self.track = track
+        id = description.track
+        highestWanted = description.highestEncoding
         place = track.nextPlace
         ssrc = description.ssrc
         cname = description.cname
@@ -105,6 +126,18 @@ final class Subscription {
         return now - last >= interval
     }
 
+    /// Goes on with another encoding of the same track, from its next keyframe on.
+    func change(to encoding: Track) {
+        if let mapping, mapping.generation == track.encoding?.generation {
+            numbersBefore = lastFrameNumbers
+            clockBefore = track.encoding?.clock
+        }
+        // No encoding has this one.
+        mapping?.generation = 0
+        track = encoding
+        next = nil
+    }
+
     /// Forwards the packets of `encoding` that came in this turn: step 6 of the data path.
     ///
     /// The batch must have room for all of them.
@@ -133,7 +166,7 @@ final class Subscription {
                 guard sequence >= mapping.firstSequence else { continue }
             } else {
                 guard !needsKeyframe || record.pointee.startsKeyframe else { continue }
-                mapping = start(at: record.pointee, of: encoding, now: now)
+                mapping = start(at: record, of: encoding, now: now)
                 isShed = false
             }
             frameTimestamp = record.pointee.timestamp
@@ -238,6 +271,7 @@ final class Subscription {
     /// A report block of the viewer on our SSRC (RFC 3550 §6.4.1).
     func received(fractionLost: UInt8, lastSenderReport: UInt32, delay: UInt32, now: Instant) {
         viewerKnowsSource = true
+        hasNewReport = true
         self.fractionLost = Double(fractionLost) / 256
         if let lastReport, lastReport.middleNTP == lastSenderReport, lastSenderReport != 0 {
             // DLSR counts 1/65536 s.
@@ -246,8 +280,22 @@ final class Subscription {
         }
     }
 
+    /// Whether the viewer is sent less than he wants, as his network seems to carry no more.
+    var isLimited: Bool { highestCarried < min(highestWanted, encodings.count - 1) }
+
+    /// Ends an interval, whose bytes `recentBytes` has then.
+    ///
+    /// - Returns: Whether the viewer has reported in it.
+    func endInterval() -> Bool {
+        recentBytes = bytesSent - bytesAtInterval
+        bytesAtInterval = bytesSent
+        defer { hasNewReport = false }
+        return hasNewReport
+    }
+
     var snapshot: SubscriptionSnapshot {
-        var snapshot = SubscriptionSnapshot(track: track.id)
+        var snapshot = SubscriptionSnapshot(track: id)
+        snapshot.encoding = encodings.firstIndex { $0 === track }
         snapshot.packetsForwarded = packetsForwarded
         snapshot.bytesSent = bytesSent
         snapshot.packetsRetransmitted = packetsRetransmitted
@@ -284,22 +332,55 @@ final class Subscription {
     private var includesMID: Bool { !viewerKnowsSource || retransmissionHeader == nil }
 
     /// Puts the first packet of a new encoding directly behind the last one of the old.
-    private func start(at record: PacketRecord, of encoding: Encoding, now: Instant) -> Mapping {
+    private func start(at record: UnsafePointer<PacketRecord>, of encoding: Encoding, now: Instant) -> Mapping {
+        let first = record.pointee
         var timestampOffset: UInt32 = 0
         if let mapping, mapping.generation == encoding.generation {
             // The same source after a pause: its clock has gone on.
             timestampOffset = mapping.timestampOffset
-        } else if let lastSentAt {
-            let elapsed = now > lastSentAt ? now.nanoseconds - lastSentAt.nanoseconds : 0
-            let units = max(1, elapsed / 1_000 * UInt64(clockRate) / 1_000_000)
-            timestampOffset = lastTimestamp &+ UInt32(truncatingIfNeeded: units) &- record.timestamp
+        } else {
+            if let lastSentAt {
+                timestampOffset = timestamp(following: lastSentAt, at: first, of: encoding, now: now) &- first.timestamp
+            }
+            if let numbersBefore, let numbers = FrameNumbers(of: record, codec: track.codec) {
+                numbering = FrameNumbering(from: numbers, continuing: numbersBefore)
+            }
         }
+        numbersBefore = nil
+        clockBefore = nil
         return Mapping(
             generation: encoding.generation,
-            firstSequence: record.sequence,
-            sequenceOffset: nextSequence &- record.sequence,
+            firstSequence: first.sequence,
+            sequenceOffset: nextSequence &- first.sequence,
             timestampOffset: timestampOffset
         )
+    }
+
+    /// Our timestamp for the first packet of an encoding: as much later than the last one as the publisher's clocks say, where both
+    /// are encodings of one track, and else as the time that has passed.
+    private func timestamp(
+        following lastSentAt: Instant,
+        at first: PacketRecord,
+        of encoding: Encoding,
+        now: Instant
+    ) -> UInt32 {
+        if let mapping, let clockBefore, let clock = encoding.clock {
+            let inOld = clockBefore.timestamp(at: first.timestamp, of: clock, clockRate: clockRate)
+            let later = Int32(bitPattern: inOld &+ mapping.timestampOffset &- lastTimestamp)
+            // Both may have the same picture; anything else is no clock.
+            if abs(Int64(later)) < Int64(clockRate) { return lastTimestamp &+ UInt32(max(1, later)) }
+        }
+        let elapsed = now > lastSentAt ? now.nanoseconds - lastSentAt.nanoseconds : 0
+        let units = max(1, elapsed / 1_000 * UInt64(clockRate) / 1_000_000)
+        return lastTimestamp &+ UInt32(truncatingIfNeeded: units)
+    }
+
+    /// The numbers of the last frame that was sent, as the viewer has them.
+    private var lastFrameNumbers: FrameNumbers? {
+        guard let mapping, let encoding = track.encoding, mapping.generation == encoding.generation,
+            let record = encoding.history.record(of: nextSequence &- 1 &- mapping.sequenceOffset)
+        else { return nil }
+        return FrameNumbers(of: record, codec: track.codec).map(numbering.applied)
     }
 
     /// Writes and seals one packet in the batch's next slot.
@@ -334,6 +415,7 @@ final class Subscription {
             ssrc: ssrc,
             padding: padding > 0,
             includesMID: includesMID,
+            frameNumberOffset: numbering.frame,
             now: now
         )
         var payload = UnsafeRawBufferPointer(start: bytes + Int(record.pointee.payloadOffset), count: payloadLength)
@@ -344,6 +426,17 @@ final class Subscription {
             target.storeBytes(of: originalSequenceNumber.bigEndian, as: UInt16.self)
             if let base = payload.baseAddress { (target + 2).copyMemory(from: base, byteCount: payloadLength) }
             payload = UnsafeRawBufferPointer(start: target, count: payloadLength + 2)
+            if numbering.changesPayloads {
+                numbering.apply(
+                    to: UnsafeMutableRawBufferPointer(start: target + 2, count: payloadLength),
+                    codec: track.codec
+                )
+            }
+        } else if numbering.changesPayloads, let base = payload.baseAddress {
+            let target = UnsafeMutableRawBufferPointer(start: slot + headerLength, count: payloadLength)
+            target.baseAddress?.copyMemory(from: base, byteCount: payloadLength)
+            numbering.apply(to: target, codec: track.codec)
+            payload = UnsafeRawBufferPointer(target)
         }
         return sealer.seal(
             header: UnsafeRawBufferPointer(start: slot, count: headerLength),

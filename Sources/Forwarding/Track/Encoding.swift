@@ -33,6 +33,8 @@ final class Encoding {
 
     var unwrapper = SequenceNumberUnwrapper()
     var highestSequence: UInt64 = 0
+    /// When the last packet with a payload came; nil before the first.
+    private(set) var lastReceivedAt: Instant?
     /// The RTP timestamp of the last keyframe.
     var keyframeTimestamp: UInt32?
     var keyframeReceivedAt: Instant?
@@ -80,6 +82,7 @@ final class Encoding {
 
     private func queue(_ record: PacketRecord) {
         highestSequence = max(highestSequence, record.sequence)
+        if record.payloadLength > 0 { lastReceivedAt = record.receivedAt }
         pending.append(record.sequence)
         if record.startsKeyframe { keyframeIsPending = true }
     }
@@ -100,6 +103,15 @@ struct SenderClock: BitwiseCopyable {
     var rtpTimestamp: UInt32
     /// When the report reached the track's home.
     var receivedAt: Instant
+
+    /// The timestamp that this clock shows at the moment at which another clock of the same publisher shows one of its own; both are
+    /// of one rate.
+    func timestamp(at timestamp: UInt32, of other: SenderClock, clockRate: UInt32) -> UInt32 {
+        let sinceReport = Int64(Int32(bitPattern: timestamp &- other.rtpTimestamp))
+        // Differences of NTP times that a publisher made up wrap, and mean nothing then.
+        let between = ((Int64(bitPattern: other.ntp &- ntp) >> 16) &* Int64(clockRate)) >> 16
+        return rtpTimestamp &+ UInt32(truncatingIfNeeded: between &+ sinceReport)
+    }
 
     /// The same relation at a later instant.
     ///

@@ -3,6 +3,8 @@ import Transport
 import Wire
 
 /// One audio or video source as a worker knows it: who feeds it, and whom it is forwarded to.
+///
+/// Each encoding of a simulcast source is a track of its own here. Whoever is sent one of them is a candidate for the others.
 final class Track {
     /// Who feeds the track.
     enum Feed {
@@ -25,6 +27,8 @@ final class Track {
     /// The encoding that is forwarded.
     private(set) var encoding: Encoding?
     private(set) var subscriptions: ContiguousArray<Subscription> = []
+    /// Subscriptions that are sent another encoding of the same source now.
+    private(set) var candidates: ContiguousArray<Subscription> = []
     /// Who is served while not everybody can be.
     var admission = Admission()
     /// Workers that this home relays the track to; bit n is worker n.
@@ -57,9 +61,21 @@ final class Track {
         codec.kind == .video && (relayTargets != 0 || subscriptions.contains(where: \.awaitsKeyframe))
     }
 
+    /// Whether it is of no use to anybody here.
+    var isUnused: Bool { subscriptions.isEmpty && candidates.isEmpty }
+
     func add(_ subscription: Subscription) {
         subscriptions.append(subscription)
         subscriptionsEver += 1
+    }
+
+    func addCandidate(_ subscription: Subscription) { candidates.append(subscription) }
+
+    func removeCandidate(_ subscription: Subscription) {
+        if let index = candidates.firstIndex(where: { $0 === subscription }) {
+            candidates.swapAt(index, candidates.count - 1)
+            candidates.removeLast()
+        }
     }
 
     /// Where the next subscription stands on the circle of `Admission`: the golden ratio's multiples are spread evenly however
@@ -76,8 +92,6 @@ final class Track {
             subscriptions.removeLast()
         }
     }
-
-    func removeAllSubscriptions() { subscriptions.removeAll() }
 
     /// The encoding for packets of this SSRC; a new one takes the old one's place.
     ///

@@ -11,6 +11,9 @@ export class LocalStream {
     this.media = media;
     this.kind = options.kind ?? "camera";
     this.codec = options.codec;
+    const isSimulcast = options.simulcast ?? this.kind === "camera";
+    /** How many encodings its video is sent as. */
+    this.encodings = isSimulcast ? encodingsFor(media.getVideoTracks()[0]) : 1;
     this.id = options.id ?? randomID();
     this.muted = media.getTracks().filter((track) => !track.enabled).map((track) => track.kind);
   }
@@ -57,6 +60,33 @@ export class LocalStream {
     for (const track of this.media.getTracks()) track.stop();
     await this.#room.unpublish(this);
   }
+}
+
+// An encoding with fewer lines than that is of no use to anybody.
+const LOWEST_LINES = 135;
+const MOST_ENCODINGS = 3;
+
+/** As many as the picture is large enough for: each has half the lines of the next. */
+function encodingsFor(track) {
+  if (!track) return 1;
+  const { height = 480, width = height } = track.getSettings();
+  return Math.min(MOST_ENCODINGS, Math.max(1, 1 + Math.floor(Math.log2(Math.min(height, width) / LOWEST_LINES))));
+}
+
+/** For RTCRtpTransceiverInit: the lowest first, under the names that the server knows in this order. */
+function sendEncodings(count) {
+  const rids = ["l", "m", "h"].slice(-count);
+  // Where several are asked for without a mode, some browsers send VP9 as layers of one encoding.
+  return rids.map((rid, place) => ({ rid, scaleResolutionDownBy: 2 ** (count - 1 - place), scalabilityMode: "L1T1" }));
+}
+
+// The lowest encoding of a camera has about so many lines, each other one twice as many as the one before.
+const LINES = 180;
+
+/** The place of the encoding that is large enough for a picture of this height, with a little less than its pixels. */
+function encodingFor(height, count) {
+  const place = Math.ceil(Math.log2(Math.max(1, height) / LINES) - 0.3);
+  return Math.min(Math.max(0, place), count - 1);
 }
 
 /** The codec that is wanted comes first; the others stay behind it, with what repairs them. */

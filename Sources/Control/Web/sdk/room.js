@@ -8,6 +8,9 @@ const CONNECT_MS = 4000;
 // A socket that does not answer for so long when media has stopped leads nowhere any more.
 const PONG_MS = 500;
 const REPLY_MS = 15000;
+// How large pictures are shown is told together, as it changes together; so many in a message.
+const SIZES_MS = 300;
+const SIZES_IN_MESSAGE = 64;
 
 /** What the server refused, with its stable `code` (Docs/Protocol.md). */
 export class SluiceError extends Error {
@@ -97,6 +100,9 @@ export class Room extends EventTarget {
   #unreadable = new Set();
   #publishing = Promise.resolve();
   #offers = Promise.resolve();
+  #heights = new Map();
+  #toldEncodings = new Map();
+  #sizing = null;
 
   constructor(options) {
     super();
@@ -149,8 +155,9 @@ export class Room extends EventTarget {
    * Publishes the tracks of a MediaStream.
    *
    * @param {MediaStream} media At most one track of each kind.
-   * @param {{kind?: string, id?: string, codec?: string}=} options `kind` is told to others (`camera`, `screen`); `codec`, such as
-   *   `VP9`, is taken where both sides can.
+   * @param {{kind?: string, id?: string, codec?: string, simulcast?: boolean}=} options `kind` is told to others (`camera`, `screen`);
+   *   `codec`, such as `VP9`, is taken where both sides can; `simulcast` is whether the video is sent as several encodings, of which each
+   *   viewer gets one that suits him: so by default for a camera.
    * @returns {Promise<LocalStream>}
    */
   async publish(media, options = {}) {
@@ -199,6 +206,33 @@ export class Room extends EventTarget {
   /** Holds a stream back, or lets it go on. */
   pause(stream, paused) {
     return this.request({ type: "update", stream, paused });
+  }
+
+  /**
+   * Says how large a stream's picture is shown. Of a camera that sends several encodings, no larger one comes than that needs.
+   *
+   * @param {string} stream
+   * @param {number} height In the screen's own pixels; Infinity for the best there is, 0 for what isn't looked at.
+   */
+  setSize(stream, height) {
+    this.#heights.set(stream, height);
+    this.#sizing ??= setTimeout(() => this.#tellSizes(), SIZES_MS);
+  }
+
+  #tellSizes() {
+    this.#sizing = null;
+    if (this.state !== "joined") return;
+    const changes = [];
+    for (const [id, height] of this.#heights) {
+      const stream = this.streams.get(id);
+      if (!stream) this.#heights.delete(id);
+      const count = stream?.tracks.find((track) => track.kind === "video")?.encodings ?? 1;
+      const encoding = encodingFor(height, count);
+      if (count === 1 || this.#toldEncodings.get(id) === encoding) continue;
+      this.#toldEncodings.set(id, encoding);
+      changes.push({ stream: id, encoding });
+    }
+    while (changes.length > 0) this.#post({ type: "update", encodings: changes.splice(0, SIZES_IN_MESSAGE) });
   }
 
   // Others
@@ -318,7 +352,9 @@ export class Room extends EventTarget {
     const known = new Set(joined.streams.map((stream) => stream.stream));
     for (const id of [...this.streams.keys()]) if (!known.has(id)) this.#removeStream(id);
     for (const stream of joined.streams) this.#updateStream(stream);
+    if (!joined.resumed) this.#toldEncodings.clear();
     this.#setState("joined");
+    this.#tellSizes();
     this.#emit("peers");
     if (this.#isBroken(this.#receiver)) this.#post({ type: "restart" });
     // Whatever was published or ended while the socket was gone is told now.
@@ -505,6 +541,7 @@ export class Room extends EventTarget {
       tracks: description.tracks,
     });
     this.streams.set(stream.id, stream);
+    if (this.#heights.has(stream.id)) this.setSize(stream.id, this.#heights.get(stream.id));
     this.#emit(known ? "stream-updated" : "stream-added", stream);
   }
 
@@ -512,6 +549,7 @@ export class Room extends EventTarget {
     const stream = this.streams.get(id);
     if (!stream) return;
     this.streams.delete(id);
+    this.#toldEncodings.delete(id);
     for (const track of stream.media.getTracks()) stream.media.removeTrack(track);
     this.#emit("stream-removed", stream);
   }
@@ -588,12 +626,16 @@ export class Room extends EventTarget {
       for (const track of stream.media.getTracks()) {
         const mine = [...transceivers].find(([, owner]) => owner?.stream === stream && owner.kind === track.kind);
         if (mine) continue;
-        let free = [...transceivers].find(([transceiver, owner]) => !owner && transceiver.receiver.track.kind === track.kind)?.[0];
+        const count = track.kind === "video" ? stream.encodings : 1;
+        // How many encodings an m-line has can't be changed.
+        const fits = (transceiver) => transceiver.receiver.track.kind === track.kind && encodingCount(transceiver) === count;
+        let free = [...transceivers].find(([transceiver, owner]) => !owner && fits(transceiver))?.[0];
         if (free) {
           free.direction = "sendonly";
           await free.sender.replaceTrack(track);
         } else {
-          free = connection.addTransceiver(track, { direction: "sendonly" });
+          const several = count > 1 ? { sendEncodings: sendEncodings(count) } : {};
+          free = connection.addTransceiver(track, { direction: "sendonly", ...several });
           this.#encryption?.protect(free.sender);
         }
         const codecs = this.#encryption ? Encryption.codecs(track.kind) : RTCRtpReceiver.getCapabilities(track.kind).codecs;
@@ -654,6 +696,7 @@ export class Room extends EventTarget {
     this.#ending.abort();
     clearTimeout(this.#timer);
     clearInterval(this.#pinger);
+    clearTimeout(this.#sizing);
     this.#dropSender();
     this.#dropReceiver();
     this.#encryption?.close();
@@ -672,6 +715,10 @@ export class Room extends EventTarget {
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+function encodingCount(transceiver) {
+  return Math.max(1, transceiver.sender.getParameters().encodings.length);
 }
 
 /** An id that nobody guesses: 128 bits. */

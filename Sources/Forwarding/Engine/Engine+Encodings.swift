@@ -1,0 +1,136 @@
+import Commands
+import Transport
+import Wire
+
+/// Simulcast: which encoding of a track each of its viewers is sent.
+extension Engine {
+    /// Subscribes to a simulcast track.
+    ///
+    /// - Parameter encodings: The lowest first; more than one.
+    func subscribe(
+        _ peer: Peer,
+        to subscribed: SubscribedTrack,
+        encodings: ContiguousArray<Track>
+    ) -> Subscription {
+        let first = EncodingChoice.of(
+            encodings,
+            current: encodings[0],
+            limit: subscribed.highestEncoding,
+            silence: limits.encodingSilence
+        )
+        let subscription = Subscription(subscribed, peer: peer, track: first)
+        subscription.encodings = encodings
+        for track in encodings {
+            if track === first { track.add(subscription) } else { track.addCandidate(subscription) }
+        }
+        return subscription
+    }
+
+    /// A subscription is over: it is no candidate any more.
+    func leave(_ subscription: Subscription) {
+        let tracks = subscription.encodings
+        subscription.encodings = []
+        subscription.next = nil
+        for track in tracks where track !== subscription.track {
+            track.removeCandidate(subscription)
+            forgetIfUnused(track)
+        }
+    }
+
+    /// A viewer wants no encoding above this one.
+    func limitSubscription(_ ssrc: UInt32, of id: PeerID, highestEncoding: Int, now: Instant) {
+        guard let subscription = peers[id]?.subscription(sending: ssrc), !subscription.encodings.isEmpty else { return }
+        subscription.highestWanted = max(0, highestEncoding)
+        chooseEncoding(of: subscription)
+        if let next = subscription.next { requestKeyframe(of: next, now: now) }
+    }
+
+    /// A keyframe of a track begins: whoever waits for it, or would rather have this encoding, is sent it from now on.
+    func admitCandidates(of track: Track, now: Instant) {
+        for subscription in Array(track.candidates) {
+            chooseEncoding(of: subscription)
+            guard subscription.next === track else { continue }
+            let old = subscription.track
+            // What came before the keyframe is sent before it.
+            if old.isQueued { forward(old, now: now) }
+            old.remove(subscription)
+            old.addCandidate(subscription)
+            track.removeCandidate(subscription)
+            subscription.change(to: track)
+            track.add(subscription)
+        }
+    }
+
+    /// Looks at each simulcast track that a peer is sent, from now on once an interval, while there are any.
+    func chooseEncodings(for peer: Peer, now: Instant) {
+        peer.nextEncodingChoice = .distantFuture
+        guard peer.subscriptions.contains(where: { !$0.encodings.isEmpty }) else { return }
+        peer.nextEncodingChoice = now + limits.encodingInterval
+        gaugeCongestion(of: peer, now: now)
+        for subscription in peer.subscriptions where !subscription.encodings.isEmpty {
+            chooseEncoding(of: subscription)
+            if let next = subscription.next, !subscription.isPaused { requestKeyframe(of: next, now: now) }
+        }
+    }
+
+    private func chooseEncoding(of subscription: Subscription) {
+        let choice = EncodingChoice.of(
+            subscription.encodings,
+            current: subscription.track,
+            limit: min(subscription.highestWanted, subscription.highestCarried),
+            silence: limits.encodingSilence
+        )
+        subscription.next = choice === subscription.track ? nil : choice
+    }
+
+    // MARK: Congestion
+
+    /// Lowers what a peer is sent when it is too much for his network, and raises it again in time.
+    private func gaugeCongestion(of peer: Peer, now: Instant) {
+        var reports = 0
+        var lost = 0.0
+        var roundTrip: Duration?
+        for subscription in peer.subscriptions where subscription.track.codec.kind == .video {
+            guard subscription.endInterval(), !subscription.isPaused else { continue }
+            reports += 1
+            lost += subscription.fractionLost
+            if let trip = subscription.roundTrip { roundTrip = min(roundTrip ?? trip, trip) }
+        }
+        guard reports > 0 else { return }
+        let step = peer.congestion.observe(
+            fractionLost: lost / Double(reports),
+            roundTrip: roundTrip,
+            isLimited: peer.subscriptions.contains { $0.isLimited },
+            now: now,
+            limits: limits
+        )
+        switch step {
+        case .stay: break
+        case .lower(let isSevere): lower(peer, isSevere: isSevere)
+        case .raise: raise(peer)
+        }
+    }
+
+    /// The largest of what a peer is sent, or all of it, goes down by one encoding.
+    private func lower(_ peer: Peer, isSevere: Bool) {
+        var largest: (subscription: Subscription, place: Int, bytes: UInt64)?
+        for subscription in peer.subscriptions where !subscription.isPaused {
+            let bytes = subscription.recentBytes
+            guard let place = subscription.encodings.firstIndex(where: { $0 === subscription.track }), place > 0 else {
+                continue
+            }
+            if isSevere { subscription.highestCarried = place - 1 }
+            if bytes >= largest?.bytes ?? 0 { largest = (subscription, place, bytes) }
+        }
+        if let largest { largest.subscription.highestCarried = largest.place - 1 }
+    }
+
+    /// The lowest of what a peer is sent less of than he wants goes up by one encoding.
+    private func raise(_ peer: Peer) {
+        var lowest: Subscription?
+        for subscription in peer.subscriptions where subscription.isLimited {
+            if subscription.highestCarried < lowest?.highestCarried ?? .max { lowest = subscription }
+        }
+        lowest?.highestCarried += 1
+    }
+}

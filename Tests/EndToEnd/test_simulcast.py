@@ -1,0 +1,147 @@
+"""Simulcast: a camera that is sent as several encodings, of which every viewer gets the one that suits him."""
+
+import asyncio
+import json
+import pathlib
+import urllib.request
+
+import pytest
+
+from chromium import PATIENCE, chromium, until
+from sluice import OPERATOR_TOKEN
+
+PEERS = (pathlib.Path(__file__).parent / "encryption_peers.js").read_text()
+PEERS += ";Object.assign(window, {enterRoom, publishCamera, received});"
+CODECS = ["VP8", "VP9", "H264", "AV1"]
+KEY = {"encryption": {"passphrase": "correct horse battery staple"}}
+# A camera of 1280 × 720, with all of the upload that three encodings want.
+PUBLISH = """async ([name, options]) => {
+    const media = await navigator.mediaDevices.getUserMedia({ video: { width: 1280, height: 720, frameRate: 15 }, audio: true });
+    window.stream = await rooms[name].room.publish(media, options);
+}"""
+# What comes of the one other: the picture's height, and what would show that a change of encoding was not clean.
+RECEIVED = """async (name) => {
+    const { room, videos } = rooms[name];
+    const [video] = videos.values();
+    const stats = [...((await room.connections.receive?.getStats())?.values() ?? [])];
+    const inbound = stats.find((item) => item.type === "inbound-rtp" && item.kind === "video") ?? {};
+    const { framesDecoded = 0, framesDropped = 0, freezeCount = 0, totalFreezesDuration = 0, keyFramesDecoded = 0, pliCount = 0,
+        jitterBufferDelay = 0, jitterBufferEmittedCount = 0 } = inbound;
+    return { height: video?.videoHeight ?? 0, framesDecoded, framesDropped, freezeCount, totalFreezesDuration, keyFramesDecoded,
+        pliCount, jitterBufferDelay, jitterBufferEmittedCount };
+}"""
+SENT = """async (name) => [...(await rooms[name].room.connections.send.getStats()).values()]
+    .filter((item) => item.type === "outbound-rtp" && item.kind === "video")
+    .map(({ rid, frameHeight, framesSent, active }) => ({ rid, frameHeight, framesSent, active }))"""
+LIMIT = "([name, height]) => { const { room } = rooms[name]; room.setSize([...room.streams.keys()][0], height); }"
+
+
+async def rooms_page(browser, server):
+    page = await browser.new_page()
+    await page.goto(server.url)
+    await page.evaluate(PEERS)
+    return page
+
+
+async def enter(page, name, room, **options):
+    await page.evaluate("([name, options]) => enterRoom(name, options)", [name, {"room": room} | options])
+
+
+async def shows(page, name, height, seconds=20):
+    """Waits until the picture has so many lines, and moves."""
+    seen = {}
+
+    async def right():
+        nonlocal seen
+        before, seen = seen, await page.evaluate(RECEIVED, name)
+        return seen["height"] == height and seen["framesDecoded"] > before.get("framesDecoded", 1e9)
+    try:
+        await until(right, seconds * PATIENCE, f"{name} sees {height} lines")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; {seen}") from None
+    return seen
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("mode", ["transport", "e2ee"])
+async def test_every_viewer_gets_what_he_has_room_for(server, codec, mode):
+    """Two viewers of one camera: one shows it large, the other small, then large as well, without a break."""
+    options = KEY if mode == "e2ee" else {}
+    async with chromium(frame_rate=15) as browser:
+        ann, bob, cleo = [await rooms_page(browser, server) for _ in range(3)]
+        for page, name in [(ann, "ann"), (bob, "bob"), (cleo, "cleo")]:
+            await enter(page, name, f"layers-{codec}-{mode}", **options)
+        await ann.evaluate(PUBLISH, ["ann", {"codec": codec}])
+        await shows(bob, "bob", 720, 40)
+        sent = await ann.evaluate(SENT, "ann")
+        assert sorted(item["rid"] for item in sent) == ["h", "l", "m"], sent
+
+        await cleo.evaluate(LIMIT, ["cleo", 150])
+        await shows(cleo, "cleo", 180)
+        before = await cleo.evaluate(RECEIVED, "cleo")
+        changes = []
+        for height, lines in [(300, 360), (900, 720), (100, 180), (900, 720)]:
+            started = asyncio.get_running_loop().time()
+            await cleo.evaluate(LIMIT, ["cleo", height])
+            await shows(cleo, "cleo", lines)
+            changes.append(asyncio.get_running_loop().time() - started)
+        after = await cleo.evaluate(RECEIVED, "cleo")
+        seen = await bob.evaluate(RECEIVED, "bob")
+        print(f"{codec} {mode}: changed after {', '.join(f'{seconds:.1f}' for seconds in changes)} s; "
+              f"frozen {after['totalFreezesDuration'] - before['totalFreezesDuration']:.2f} s, "
+              f"PLI {after['pliCount'] - before['pliCount']}")
+        # Who has not changed has noticed nothing.
+        assert seen["height"] == 720
+        assert after["totalFreezesDuration"] - before["totalFreezesDuration"] < 1.5 * PATIENCE
+
+
+@pytest.mark.asyncio
+async def test_the_room_page_asks_for_what_its_tiles_show(server):
+    """By the page: who shows somebody small is sent the small picture."""
+    async with chromium(frame_rate=15) as browser:
+        pages = []
+        for name, size in [("Ann", (1280, 900)), ("Bob", (1600, 1000)), ("Cleo", (400, 400))]:
+            page = await browser.new_page(viewport={"width": size[0], "height": size[1]})
+            await page.goto(f"{server.url}/room#tiles")
+            await page.fill("#name", name)
+            await page.wait_for_selector("#placeholder[hidden]", state="attached")
+            await page.click("#join")
+            await page.wait_for_selector("#inside:not([hidden])")
+            pages.append(page)
+        heights = """() => Object.fromEntries([...document.querySelectorAll(".tile[data-own=false]")].map((tile) =>
+            [tile.querySelector(".tile-name").textContent, tile.querySelector("video").videoHeight]))"""
+
+        async def right():
+            large, small = await pages[1].evaluate(heights), await pages[2].evaluate(heights)
+            return large.get("Ann") in (360, 720) and small.get("Ann") == small.get("Bob") == 180
+        await until(right, 30 * PATIENCE, f"small tiles have small pictures; {[await page.evaluate(heights) for page in pages]}")
+
+
+@pytest.mark.asyncio
+async def test_statistics_list_the_encodings(server):
+    async with chromium(frame_rate=15) as browser:
+        ann, bob = [await rooms_page(browser, server) for _ in range(2)]
+        await enter(ann, "ann", "counted")
+        await enter(bob, "bob", "counted")
+        await ann.evaluate(PUBLISH, ["ann", {"id": "camera"}])
+        await shows(bob, "bob", 720, 40)
+        # A rate is that of the last whole second.
+        await asyncio.sleep(3)
+        request = urllib.request.Request(f"{server.url}/v1/stats", headers={"Authorization": f"Bearer {OPERATOR_TOKEN}"})
+        with urllib.request.urlopen(request, timeout=5) as response:
+            streams = json.load(response)["streams"]
+        publisher = next(stream for stream in streams if stream["stream"] == "camera")["publisher"]
+        rids = {track.get("rid"): track["bitsPerSecond"] for track in publisher["tracks"]}
+        assert set(rids) == {None, "l", "m", "h"}
+        assert rids["l"] < rids["m"] < rids["h"], rids
+        # What is no camera is sent once, on an m-line of its own.
+        counts = await ann.evaluate("""async () => {
+            const media = window.stream.media.clone();
+            await window.stream.stop();
+            await rooms.ann.room.publish(media, { kind: "slides" });
+            const transceivers = rooms.ann.room.connections.send.getTransceivers();
+            return transceivers.filter(({ direction, sender }) => direction === "sendonly" && sender.track.kind === "video")
+                .map(({ sender }) => sender.getParameters().encodings.length);
+        }""")
+        assert counts == [1]
