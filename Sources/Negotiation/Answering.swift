@@ -39,11 +39,11 @@ extension Offer {
                 answers.append(section.rejection)
                 continue
             }
-            guard section.sends else {
-                answers.append(section.inactive(local: local, remote: remote, isMixed: allowsMixedHeaderExtensions))
+            guard let format = section.formats.first else {
+                guard !section.sends else { throw section.noCommonCodec }
+                answers.append(section.rejection)
                 continue
             }
-            guard let format = section.formats.first else { throw section.noCommonCodec }
             let encodings = section.encodings(of: format, maximum: maximumEncodings)
             let isIdentified = encodings.contains { $0.rid != nil }
             let parameters = parameters(
@@ -53,11 +53,12 @@ extension Offer {
                     ? Self.publisherExtensions.union(Self.encodingExtensions) : Self.publisherExtensions,
                 feedback: Self.publisherFeedback
             )
-            sources.append(NegotiatedSource(parameters: parameters, encodings: encodings))
+            if section.sends { sources.append(NegotiatedSource(parameters: parameters, encodings: encodings)) }
+            // What isn't sent now may be later: browsers rely on what was answered then.
             var answer = section.answer(
                 parameters,
                 channels: format.channels,
-                direction: "recvonly",
+                direction: section.sends ? "recvonly" : "inactive",
                 local: local,
                 remote: remote
             )
