@@ -1,6 +1,7 @@
 """Simulcast: a camera that is sent as several encodings, of which every viewer gets the one that suits him."""
 
 import asyncio
+import contextlib
 import json
 import pathlib
 import urllib.request
@@ -8,7 +9,8 @@ import urllib.request
 import pytest
 
 from chromium import PATIENCE, chromium, until
-from sluice import OPERATOR_TOKEN
+from sluice import OPERATOR_TOKEN, Server
+from two_paths import SERVER, TwoPaths, run
 
 PEERS = (pathlib.Path(__file__).parent / "encryption_peers.js").read_text()
 PEERS += ";Object.assign(window, {enterRoom, publishCamera, received});"
@@ -33,6 +35,8 @@ RECEIVED = """async (name) => {
 SENT = """async (name) => [...(await rooms[name].room.connections.send.getStats()).values()]
     .filter((item) => item.type === "outbound-rtp" && item.kind === "video")
     .map(({ rid, frameHeight, framesSent, active }) => ({ rid, frameHeight, framesSent, active }))"""
+BYTES = """async (name) => [...(await rooms[name].room.connections.receive.getStats()).values()]
+    .filter((item) => item.type === "inbound-rtp").reduce((sum, item) => sum + item.bytesReceived, 0)"""
 LIMIT = "([name, height]) => { const { room } = rooms[name]; room.setSize([...room.streams.keys()][0], height); }"
 
 
@@ -145,3 +149,54 @@ async def test_statistics_list_the_encodings(server):
                 .map(({ sender }) => sender.getParameters().encodings.length);
         }""")
         assert counts == [1]
+
+
+async def bits_per_second(page, name, seconds=4):
+    before = await page.evaluate(BYTES, name)
+    await asyncio.sleep(seconds)
+    return (await page.evaluate(BYTES, name) - before) * 8 / seconds
+
+
+# How long what exceeds the rate waits: hardly, so that it is lost, or as in a router with a large buffer.
+@pytest.mark.asyncio
+@pytest.mark.parametrize("queue", ["60ms", "2s"])
+async def test_a_slow_network_gets_a_smaller_picture_and_not_a_frozen_one(tmp_path, queue):
+    async with contextlib.AsyncExitStack() as stack:
+        paths = stack.enter_context(TwoPaths())
+        server = stack.enter_context(Server("--http-listen", f"{SERVER}:0", "--media-listen", SERVER,
+                                            environment={"SLUICE_AUTH_MODE": "token"}))
+        origin = f"http://{SERVER}:{server.http_port}"
+        secure = f"--unsafely-treat-insecure-origin-as-secure={origin}"
+        inside = await stack.enter_async_context(chromium(secure, program=paths.program(tmp_path), frame_rate=15))
+        outside = await stack.enter_async_context(chromium(secure, frame_rate=15))
+        ann, bob = await outside.new_page(), await inside.new_page()
+        for page, name in [(ann, "ann"), (bob, "bob")]:
+            await page.goto(origin)
+            await page.evaluate(PEERS)
+            await enter(page, name, "narrow", token=OPERATOR_TOKEN)
+        await ann.evaluate(PUBLISH, ["ann", {}])
+        await shows(bob, "bob", 720, 40)
+        wide = await bits_per_second(bob, "bob")
+
+        run("tc", "qdisc", "add", "dev", paths.devices[0], "root", "tbf", "rate", f"{int(wide * 0.6)}", "burst", "8kb", "latency", queue)
+        narrowed = asyncio.get_running_loop().time()
+
+        async def is_smaller():
+            return (await bob.evaluate(RECEIVED, "bob"))["height"] in (180, 360)
+        await until(is_smaller, 20 * PATIENCE, "the picture is smaller")
+        print(f"queue {queue}: {wide / 1000:.0f} kbit/s narrowed to {wide * 0.6 / 1000:.0f}; "
+              f"smaller after {asyncio.get_running_loop().time() - narrowed:.1f} s")
+        # The queue becomes empty first.
+        await asyncio.sleep(3)
+        before = await bob.evaluate(RECEIVED, "bob")
+        await asyncio.sleep(10)
+        after = await bob.evaluate(RECEIVED, "bob")
+        frames = (after["framesDecoded"] - before["framesDecoded"]) / 10
+        frozen = after["totalFreezesDuration"] - before["totalFreezesDuration"]
+        print(f"{frames:.1f} frames a second, frozen {frozen:.2f} s of ten")
+        assert frames > 10 / PATIENCE and frozen < 3 * PATIENCE
+
+        run("tc", "qdisc", "delete", "dev", paths.devices[0], "root")
+        widened = asyncio.get_running_loop().time()
+        await shows(bob, "bob", 720, 60)
+        print(f"large again after {asyncio.get_running_loop().time() - widened:.1f} s")

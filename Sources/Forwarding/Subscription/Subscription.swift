@@ -71,7 +71,7 @@ final class Subscription {
     private(set) var fractionLost: Double = 0
     var reportedLoss = ReportedLoss()
     private(set) var roundTrip: Duration?
-    private var lastReport: (middleNTP: UInt32, sentAt: Instant)?
+    private var sentReports = SentReports()
     /// Whether the viewer has reported in this interval, and what had been sent at its beginning.
     private var hasNewReport = false
     private var bytesAtInterval: UInt64 = 0
@@ -273,10 +273,10 @@ final class Subscription {
         viewerKnowsSource = true
         hasNewReport = true
         self.fractionLost = Double(fractionLost) / 256
-        if let lastReport, lastReport.middleNTP == lastSenderReport, lastSenderReport != 0 {
+        if let sentAt = sentReports.sentAt(lastSenderReport) {
             // DLSR counts 1/65536 s.
             let held = Duration.nanoseconds(Int64((UInt64(delay) * 1_000_000_000) >> 16))
-            roundTrip = max(.zero, now - lastReport.sentAt - held)
+            roundTrip = max(.zero, now - sentAt - held)
         }
     }
 
@@ -312,7 +312,7 @@ final class Subscription {
             let clock = encoding.clock
         else { return nil }
         let (ntp, timestamp) = clock.extrapolated(to: now, clockRate: clockRate)
-        lastReport = (UInt32(truncatingIfNeeded: ntp >> 16), now)
+        sentReports.note(middleNTP: UInt32(truncatingIfNeeded: ntp >> 16), sentAt: now)
         return (ntp, timestamp &+ mapping.timestampOffset)
     }
 
