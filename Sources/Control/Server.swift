@@ -45,10 +45,12 @@ public struct Server: Sendable {
         }
         let (events, continuation) = AsyncStream.makeStream(of: Event.self)
         let pool = try startWorkers(certificate: certificate) { continuation.yield($0) }
+        let limiter = RateLimiter(limit: configuration.limits.sessionsPerAddressPerMinute)
         let directory = StreamDirectory(
             workers: pool.workers,
             limits: configuration.limits,
             defaultPrivacy: configuration.defaultPrivacy,
+            limiter: limiter,
             fingerprint: certificate.fingerprint,
             announce: announcedAddresses(),
             logger: logger
@@ -63,11 +65,12 @@ public struct Server: Sendable {
             directory: directory,
             workers: pool.workers,
             assets: assets,
-            authorizer: authorizer
+            authorizer: authorizer,
+            limiter: limiter
         )
         let http = Application(
             responder: handler,
-            server: try httpServer(directory: directory, authorizer: authorizer),
+            server: try httpServer(directory: directory, authorizer: authorizer, limiter: limiter),
             configuration: ApplicationConfiguration(
                 address: .hostname(configuration.httpHost, port: configuration.httpPort),
                 serverName: "sluice",
@@ -140,8 +143,11 @@ public struct Server: Sendable {
         }
     }
 
-    private func httpServer(directory: StreamDirectory, authorizer: Authorizer) throws -> HTTPServerBuilder {
-        let limiter = RateLimiter(limit: configuration.limits.sessionsPerAddressPerMinute)
+    private func httpServer(
+        directory: StreamDirectory,
+        authorizer: Authorizer,
+        limiter: RateLimiter
+    ) throws -> HTTPServerBuilder {
         let backlog = ControlBacklog(maximumBytes: configuration.limits.controlBacklogBytes)
         let connections = ConnectionCount(
             limit: configuration.limits.peersPerAddress * configuration.limits.httpConnectionsPerPeer,
@@ -153,7 +159,7 @@ public struct Server: Sendable {
                 responder: { request, writer, channel in
                     try await responder(request, writer, channel)
                     // Whoever guesses has to come again for each guess.
-                    if authorizer.closes(after: request.head, from: channel.remoteAddress?.ipAddress ?? "") {
+                    if authorizer.closes(after: request.head, from: ClientAddress.of(channel)) {
                         throw ChannelError.outputClosed
                     }
                 },

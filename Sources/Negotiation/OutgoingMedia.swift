@@ -127,8 +127,10 @@ public struct OutgoingMedia: Sendable {
         return nil
     }
 
-    /// The MID of a track's m-line.
-    public func mid(of track: TrackID) -> String? { lines.first { $0.sending?.track.track == track }?.mid }
+    /// The MID of a track's m-line; nil where the client has declined it.
+    public func mid(of track: TrackID) -> String? {
+        lines.first { $0.sending?.track.track == track && $0.sending?.isAccepted != false }?.mid
+    }
 
     /// The next offer; nil while another one waits for its answer, or nothing has changed.
     ///

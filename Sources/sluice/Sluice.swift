@@ -100,6 +100,11 @@ struct Token: AsyncParsableCommand {
                 throw ValidationError("\(name) has 1 to 128 letters, digits, - or _, and is no name of a fixed path")
             }
         }
+        if role == .operator, room != nil || stream != nil {
+            throw ValidationError(
+                "--role operator is for the whole server: without --room and --stream, or use --role host"
+            )
+        }
         if let privacy, !TokenKeys.privacyModes.contains(privacy) {
             throw ValidationError("--privacy is \(TokenKeys.privacyModes.joined(separator: " or "))")
         }

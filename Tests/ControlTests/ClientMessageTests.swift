@@ -26,11 +26,13 @@ import Testing
             #"{"type":"publish","id":7,"room":"r","token":"t","name":"A\u00e9\ud83d\ude00\n","role":"view","privacy":"e2ee","#
                 + #""resume":"x","policy":"all","sdp":"v=0","offer":12,"streams":[{"stream":"s","kind":"camera","mids":["0"],"#
                 + #""muted":["audio"],"more":[{}]}],"stream":"s","muted":[],"paused":true,"peer":"p","action":"ice","to":"q","#
+                + #""encodings":[{"stream":"s","encoding":2,"x":1}],"#
                 + #""data": {"a": [1.50, null]} ,"unknown":{"a":[]}}"#
         )
         #expect(message.type == "publish" && message.id == .verbatim("7") && message.name == "Aé😀\n")
         #expect(message.offer == 12 && message.paused == true && message.muted == [])
         #expect(message.streams?.first?.mids == ["0"] && message.streams?.first?.muted == ["audio"])
+        #expect(message.encodings?.first?.stream == "s" && message.encodings?.first?.encoding == 2)
         #expect(message.data == .verbatim(#"{"a": [1.50, null]}"#), "what clients send each other is not changed")
     }
 
@@ -49,6 +51,9 @@ import Testing
         (#"{"type":"ping","id":true}"#, "id has to be a string or a number."),
         (#"{"type":"publish","streams":[{"stream":"s"}]}"#, "streams.0 has no mids."),
         (#"{"type":"publish","streams":[{"stream":"s","mids":[0]}]}"#, "streams.0.mids.0 has to be a string."),
+        (#"{"type":"publish","streams":[{"stream":"s","stream":"t","mids":[]}]}"#, "streams.0.stream is there twice."),
+        (#"{"type":"update","encodings":[{"stream":"s"}]}"#, "encodings.0 has no encoding."),
+        (#"{"type":"update","encodings":[{"encoding":1}]}"#, "encodings.0 has no stream."),
         (#"{"type":"answer","offer":-1}"#, "offer has to be a whole number."),
         (#"{"type":"answer","offer":1e400}"#, "offer is a number that is too large."),
         (#"{"type":"message","data":1e400}"#, "data is a number that is too large."),

@@ -73,6 +73,7 @@ async def test_what_the_server_says_in_a_room_is_in_the_schema(server):
         note(await viewer.next("offer"))
         note(await guest.request("update", stream="cam", muted=["audio"]))
         note(await viewer.request("update", stream="cam", paused=True))
+        note(await viewer.request("update", encodings=[{"stream": "cam", "encoding": 0}]))
         note(await host.request("message", data={"text": "hello"}, to=joined["peer"]))
         note(await host.request("message", data=[1, None, "é"]))
         note(await host.request("update", action="lock"))

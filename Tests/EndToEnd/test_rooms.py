@@ -461,8 +461,50 @@ async def test_a_locked_room_is_open_again_without_its_host(server):
         await guest.request("join", room="unlock")
         await host.request("update", action="lock")
         assert (await late.request("join", room="unlock"))["code"] == "forbidden"
+        assert (await guest.next("room-updated"))["locked"] is True
         await host.request("leave")
+        assert (await guest.next("room-updated"))["locked"] is False
         assert (await late.request("join", room="unlock"))["type"] == "joined"
+
+
+@pytest.mark.asyncio
+async def test_who_wants_nothing_by_itself_any_more_is_sent_nothing(server):
+    async with client(server) as ann, client(server) as ben:
+        await ann.request("join", room="policy")
+        await ann.request("publish", sdp=OFFER, streams=[{"stream": "a", "mids": ["0"]}])
+        await ben.request("join", room="policy")
+        assert [entry["stream"] for entry in (await ben.next("offer"))["streams"]] == ["a"]
+        assert (await ben.request("subscribe", policy="none"))["type"] == "ok"
+        # The next offer says so, once this one is answered or given up.
+        assert (await ben.request("restart", action="renew"))["type"] == "ok"
+        await ben.request("subscribe", stream="a")
+        assert [entry["stream"] for entry in (await ben.next("offer"))["streams"]] == ["a"]
+
+
+@pytest.mark.asyncio
+async def test_wanted_encodings_are_checked(server):
+    """What has ended meanwhile is left out; what makes no sense is refused."""
+    async with client(server) as ann, client(server) as ben:
+        await ann.request("join", room="encodings")
+        streams = [{"stream": "a", "mids": ["0"]}]
+        await ann.request("publish", sdp=OFFER, streams=streams)
+        await ben.request("join", room="encodings")
+        assert (await ben.request("update", encodings=[{"stream": "a", "encoding": 0}, {"stream": "gone", "encoding": 9}]))["type"] == "ok"
+        for wrong in [[{"stream": "a"}], [{"encoding": 1}], [{"stream": "a", "encoding": -1}], {"a": 1}, [{"stream": "a/b", "encoding": 1}],
+                      [{"stream": "a", "encoding": 1}] * 65]:
+            assert (await ben.request("update", encodings=wrong))["code"] in ("bad-request", "bad-identifier"), wrong
+
+
+@pytest.mark.asyncio
+async def test_who_publishes_again_and_again_is_closed(server):
+    """All of a room are told of each stream that begins and ends."""
+    async with client(server) as ann:
+        await ann.request("join", room="busy")
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            for number in range(40):
+                streams = [{"stream": f"s{number % 2}{place}", "mids": ["0"]} for place in range(8)]
+                await ann.request("publish", sdp=OFFER, streams=streams)
+        assert closed.value.rcvd.code == 1008 and number < 12
 
 
 @pytest.mark.asyncio

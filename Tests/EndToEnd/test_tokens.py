@@ -139,6 +139,8 @@ def test_only_an_operators_token_shows_streams(guarded):
         return "streams" in json.load(urllib.request.urlopen(request, timeout=10))
     assert streams(token(role="operator")) and streams(OPERATOR_TOKEN)
     assert not streams(token(role="host")) and not streams("nonsense")
+    # They are of all rooms: a token for one room, or one stream, is not enough.
+    assert not streams(token(role="operator", room="standup")) and not streams(token(role="operator", stream="s"))
 
 
 @pytest.mark.asyncio
@@ -217,6 +219,44 @@ async def test_expiry_ends_calls_only_if_the_token_says_so(guarded):
         assert (await ben.request("message", data=1))["type"] == "ok", "he is still in the room"
 
 
+@pytest.mark.asyncio
+async def test_an_expired_token_resumes_a_stay_and_begins_none(guarded):
+    expiry = int(time.time()) + 2
+    expiring = token(exp=expiry)
+    async with client(guarded) as first:
+        joined = await first.request("join", room="resumed", token=expiring)
+    await asyncio.sleep(max(0, expiry + 1.5 - time.time()))
+    async with client(guarded) as second:
+        assert (await second.request("join", room="resumed", token=expiring))["code"] == "unauthorized"
+        for wrong in [token(room="other"), "nonsense"]:
+            assert "code" in await second.request("join", room="resumed", token=wrong, resume=joined["resume"])
+        again = await second.request("join", room="resumed", token=expiring, resume=joined["resume"])
+        assert again["resumed"] and again["peer"] == joined["peer"]
+
+
+@pytest.mark.asyncio
+async def test_a_renewed_token_counts_from_then_on(guarded):
+    expiry = int(time.time()) + 3
+    async with client(guarded) as first:
+        joined = await first.request("join", room="renewed", token=token(exp=expiry, endsCalls=True))
+    async with client(guarded) as second:
+        renewed = token(exp=expiry + 5, endsCalls=True)
+        assert (await second.request("join", room="renewed", token=renewed, resume=joined["resume"]))["resumed"]
+        await asyncio.sleep(max(0, expiry + 2 - time.time()))
+        assert (await second.request("message", data=1))["type"] == "ok", "the first one's expiry does not end it"
+        assert "expired" in (await second.next("left", 10))["reason"]
+
+
+@pytest.mark.asyncio
+async def test_a_tokens_mode_is_declared_in_rooms_too(guarded):
+    async with client(guarded) as ann, client(guarded) as ben:
+        assert (await ann.request("join", room="mode", token=token(privacy="e2ee")))["privacy"]["mode"] == "e2ee"
+        await ben.request("join", room="mode", token=token())
+        streams = [{"stream": "a", "mids": ["0"]}]
+        assert (await ben.request("publish", sdp=OFFER, streams=streams))["code"] == "privacy"
+        assert (await ann.request("publish", sdp=OFFER, streams=streams))["type"] == "answer"
+
+
 def test_who_guesses_is_soon_not_listened_to():
     with Server(environment={"SLUICE_AUTH_MODE": "token", "SLUICE_AUTH_SECRET": SECRET}) as server:
         answers = [post(server, "a/b/whip", f"guess{number}")[0] for number in range(40)]
@@ -238,6 +278,7 @@ def test_the_command_mints_tokens(guarded):
     assert command("--role", "king").returncode == 64
     assert command("--role", "view", "--ttl", "soon").returncode == 64
     assert command("--role", "view", "--room", "a/b").returncode == 64
+    assert command("--role", "operator", "--room", "minted").returncode == 64
     done = command("--role", "view", secret=None)
     assert done.returncode == 1 and "auth.secret" in done.stderr
     done = command("--role", "view", secret="short")

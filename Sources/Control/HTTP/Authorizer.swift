@@ -105,10 +105,12 @@ struct Authorizer: Sendable {
         refusesTokens(of: address) && request.headerFields[.authorization] != nil
     }
 
-    /// Whether the request may see what only the operator does.
+    /// Whether the request may see what only the operator does: of all rooms, so a token for one is not enough.
     func isOperator(_ request: HTTPRequest, address: String) async -> Bool {
-        guard bearerToken(request) != nil else { return false }
-        return (try? await access(request, address: address))?.role == .operator
+        guard bearerToken(request) != nil, let access = try? await access(request, address: address) else {
+            return false
+        }
+        return access.role == .operator && access.room == nil && access.stream == nil
     }
 
     private func note(_ address: String) throws(Problem) {

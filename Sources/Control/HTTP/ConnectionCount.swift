@@ -31,7 +31,7 @@ final class ConnectionCount: Sendable {
     ///
     /// - Returns: Whether its address may have it.
     func admits(_ channel: any Channel) -> Bool {
-        let address = channel.remoteAddress?.ipAddress ?? ""
+        let address = ClientAddress.of(channel)
         guard !isUnwelcome(address) || admitsUnwelcome(address) else { return false }
         let isAdmitted = state.withLock { state in
             guard state.open[address, default: 0] < limit else { return false }

@@ -110,7 +110,7 @@ struct ControlChannel: ServerChildChannel, HTTPChannelHandler {
             switch try await value.upgraded.get() {
             case .http(let channel): await handleHTTP(asyncChannel: channel, logger: logger)
             case .webSocket(let channel):
-                await serve(channel, channel.channel.remoteAddress?.ipAddress ?? "")
+                await serve(channel, ClientAddress.of(channel.channel))
             }
         } catch {
             logger.trace("A connection ended before it was a request: \(type(of: error))")

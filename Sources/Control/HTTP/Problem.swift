@@ -4,7 +4,7 @@ import Hummingbird
 import Negotiation
 
 /// A refusal, as an RFC 9457 problem document. The one place where errors become HTTP statuses.
-struct Problem: Error {
+struct Problem: Error, Equatable {
     let status: HTTPResponse.Status
     /// For people: what was wrong and what would be right. Never holds an id, an address or a token.
     let detail: String

@@ -21,14 +21,20 @@ struct RequestHandler: HTTPResponder {
         directory: StreamDirectory,
         workers: [WorkerHandle],
         assets: WebAssets,
-        authorizer: Authorizer
+        authorizer: Authorizer,
+        limiter: RateLimiter
     ) {
         self.configuration = configuration
         self.directory = directory
         self.workers = workers
         self.assets = assets
         self.authorizer = authorizer
-        signalling = SignallingHandler(configuration: configuration, directory: directory, authorizer: authorizer)
+        signalling = SignallingHandler(
+            configuration: configuration,
+            directory: directory,
+            authorizer: authorizer,
+            limiter: limiter
+        )
     }
 
     func respond(to request: Request, context: ClientContext) async throws -> Response {
@@ -132,7 +138,7 @@ struct ClientContext: InitializableFromSource, Sendable {
     let clientAddress: String
 
     init(source: ApplicationRequestContextSource) {
-        clientAddress = source.channel.remoteAddress?.ipAddress ?? ""
+        clientAddress = ClientAddress.of(source.channel)
     }
 }
 

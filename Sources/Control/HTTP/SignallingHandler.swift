@@ -15,11 +15,16 @@ struct SignallingHandler: Sendable {
     private let authorizer: Authorizer
     private let limiter: RateLimiter
 
-    init(configuration: ServerConfiguration, directory: StreamDirectory, authorizer: Authorizer) {
+    init(
+        configuration: ServerConfiguration,
+        directory: StreamDirectory,
+        authorizer: Authorizer,
+        limiter: RateLimiter
+    ) {
         self.configuration = configuration
         self.directory = directory
         self.authorizer = authorizer
-        limiter = RateLimiter(limit: configuration.limits.sessionsPerAddressPerMinute)
+        self.limiter = limiter
     }
 
     func respond(to request: Request, route: Route, address: String) async throws(Problem) -> Response {

@@ -41,7 +41,6 @@ struct ClientMessage: Sendable {
     var privacy: String?
     var resume: String?
     var policy: String?
-    var connection: String?
     var sdp: String?
     var offer: UInt64?
     var streams: [Stream]?
@@ -109,7 +108,7 @@ struct ClientMessage: Sendable {
     }
 
     static let names: Set<String> = [
-        "type", "id", "room", "token", "name", "role", "privacy", "resume", "policy", "connection", "sdp", "offer",
+        "type", "id", "room", "token", "name", "role", "privacy", "resume", "policy", "sdp", "offer",
         "streams", "stream", "muted", "paused", "encodings", "peer", "action", "to", "data",
     ]
 
@@ -149,7 +148,6 @@ struct ClientMessage: Sendable {
         case "privacy": privacy = text
         case "resume": resume = text
         case "policy": policy = text
-        case "connection": connection = text
         case "sdp": sdp = text
         case "stream": stream = text
         case "peer": peer = text
@@ -201,7 +199,9 @@ extension ClientMessage.Stream {
         var mids: [String]?
         var kind: String?
         var muted: [String]?
+        var seen: Set<String> = []
         try reader.readObject { name, reader throws(JSONReader.Malformed) in
+            guard seen.insert(name).inserted else { throw reader.malformed(.other("is there twice")) }
             switch name {
             case "stream": stream = try reader.readString()
             case "mids": mids = try ClientMessage.readStrings(&reader, atMost: entries)
@@ -222,7 +222,9 @@ extension ClientMessage.EncodingLimit {
     fileprivate init(_ reader: inout JSONReader) throws(JSONReader.Malformed) {
         var stream: String?
         var encoding: UInt64?
+        var seen: Set<String> = []
         try reader.readObject { name, reader throws(JSONReader.Malformed) in
+            guard seen.insert(name).inserted else { throw reader.malformed(.other("is there twice")) }
             switch name {
             case "stream": stream = try reader.readString()
             case "encoding": encoding = try reader.readUnsigned()

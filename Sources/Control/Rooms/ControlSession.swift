@@ -228,9 +228,15 @@ struct ControlSession: Sendable {
             await directory.leave(peer)
             return nil
         case "publish":
+            // All of a room are told of each stream that begins or ends.
+            let streams = message.streams ?? []
+            guard state.admitsMessage(streams.count * 2) else {
+                socket.close(.policyViolation, "Too many messages.")
+                return nil
+            }
             let offer = try parse(message.sdp)
             let privacy = try privacy(message.privacy)
-            return try await directory.publish(message.streams ?? [], offer: offer, privacy: privacy, by: peer)
+            return try await directory.publish(streams, offer: offer, privacy: privacy, by: peer)
         case "unpublish": try await directory.unpublish(try await key(message.stream, of: peer), by: peer)
         case "subscribe":
             var policy: RoomPeer.Policy?
@@ -280,6 +286,17 @@ struct ControlSession: Sendable {
         guard limiter.admits(address) else { throw .tooManyRequests }
         guard let text = message.room, let room = ResourceIdentifier(text) else { throw .badIdentifier }
         guard message.name?.utf8.count ?? 0 <= 256 else { throw Problem.badMessage("name has at most 256 bytes.") }
+        var reply: [String: JSONValue] = ["iceServers": .array(configuration.iceServers.map(\.json))]
+        if let id = message.id { reply["id"] = id }
+        if let resumption = message.resume, let peer = await directory.placeToResume(resumption, in: room) {
+            let access = try await accessToResume(message)
+            try access?.check(room: room)
+            if await directory.resume(peer, access: access, reply, on: socket) {
+                state.peer = peer
+                state.activity.join()
+                return
+            }
+        }
         let access = try await authorizer.access(token: message.token, address: address)
         try access.check(room: room)
         var rights = access.rights
@@ -294,23 +311,31 @@ struct ControlSession: Sendable {
         if let wanted = access.privacy, let asked = try privacy(message.privacy), asked != wanted {
             throw .tokenForOther("privacy mode")
         }
-        var reply: [String: JSONValue] = ["iceServers": .array(configuration.iceServers.map(\.json))]
-        if let id = message.id { reply["id"] = id }
         let request = JoinRequest(
             room: room,
             name: message.name ?? "",
             rights: rights,
             privacy: try privacy(message.privacy) ?? access.privacy,
+            tokenPrivacy: access.privacy,
             onlyStream: access.stream,
             ends: access.ends,
             policy: policy,
-            resumption: message.resume,
             address: address,
             mayBecomeHost: access.owner == .anyone,
             reply: reply
         )
         state.peer = try await directory.join(request, socket: socket)
         state.activity.join()
+    }
+
+    /// What the token of somebody who resumes his stay allows; nil for one that has expired meanwhile, which ends no running call: one
+    /// that says it does has ended it.
+    private func accessToResume(_ message: ClientMessage) async throws(Problem) -> Access? {
+        do throws(Problem) {
+            return try await authorizer.access(token: message.token, address: address)
+        } catch .tokenExpired {
+            return nil
+        }
     }
 
     private func update(_ message: ClientMessage, _ peer: String) async throws(Problem) {

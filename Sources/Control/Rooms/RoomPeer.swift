@@ -49,6 +49,8 @@ struct RoomPeer: Sendable {
     let address: String
     /// Whoever presents it is this peer, on a new socket.
     let resumption: String
+    /// The mode that his token declares for what he publishes; nil when it doesn't.
+    let declaredPrivacy: PrivacyMode?
     var policy: Policy
     /// Where messages to him go; nil while his socket is gone.
     var socket: ControlSocket?
@@ -112,8 +114,8 @@ struct Room: Sendable {
     var departures: [String] = []
     /// When others are going to be told.
     var presenceDue: ContinuousClock.Instant?
-    /// What `speakers` told last.
-    var speakers: [StreamKey] = []
+    /// Who speaks, and how loud in -dBov, the loudest first.
+    var speakers: [(key: StreamKey, level: UInt8)] = []
 
     var isEmpty: Bool { peers.isEmpty && streams.isEmpty }
 }

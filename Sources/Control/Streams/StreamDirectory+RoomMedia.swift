@@ -26,7 +26,7 @@ extension StreamDirectory {
             throw Problem.conflicting("A publish of yours is under way: wait for its answer.")
         }
         defer { pendingPublishers.remove(id) }
-        let declared = declared ?? offer.declaredPrivacy
+        let declared = declared ?? offer.declaredPrivacy ?? peer.declaredPrivacy
         if let declared, declared != room.privacy { throw .privacy(room.privacy) }
         // Fail secure: whoever publishes into an end-to-end encrypted room has to say that its frames are encrypted.
         if room.privacy == .endToEnd, declared == nil, !specifications.isEmpty { throw .privacy(room.privacy) }
@@ -37,10 +37,11 @@ extension StreamDirectory {
         var replaced: String?
         if session?.remoteFingerprints != offer.fingerprints {
             // Another connection of the client's in place of the one before.
-            replaced = connection?.session
+            replaced = session?.id
             connection = nil
             session = nil
-            try admit(peer.address)
+            try admit(peer.address, leaving: replaced == nil ? 0 : 1)
+            if replaced != nil, !limiter.admits(peer.address) { throw .tooManyRequests }
         }
         let worker =
             session?.worker ?? wanted.lazy.compactMap { self.streams[$0.key]?.home }.first ?? leastLoadedWorker()
@@ -109,7 +110,7 @@ extension StreamDirectory {
             ) : setPublished(published, of: entered.peer, on: worker)
         guard isDone, sessions[entered.id] != nil else {
             forget(entered.id)
-            throw .full
+            throw isNew ? .full : .noSuchSession
         }
         for change in changes {
             guard let stream = streams[change.key] else { continue }
@@ -265,7 +266,9 @@ extension StreamDirectory {
             roomPeers[id]?.chosen.insert(key)
             roomPeers[id]?.refused.remove(key)
         }
-        for key in wantedStreams(of: id) { subscribe(id, to: key) }
+        let wanted = wantedStreams(of: id)
+        for key in (roomPeers[id]?.subscribed ?? [:]).keys where !wanted.contains(key) { unsubscribe(id, from: key) }
+        for key in wanted { subscribe(id, to: key) }
         offerIfNeeded(id)
     }
 
@@ -426,6 +429,7 @@ extension StreamDirectory {
     /// The client has made its receiving connection anew, and wants to be offered everything again.
     func renewReceiving(_ id: String) throws(Problem) {
         guard let peer = roomPeers[id] else { throw .notInRoom }
+        guard limiter.admits(peer.address) else { throw .tooManyRequests }
         roomPeers[id]?.receiving = nil
         roomPeers[id]?.outgoing = OutgoingMedia(maximumLines: limits.roomMediaSections)
         roomPeers[id]?.subscribed = [:]

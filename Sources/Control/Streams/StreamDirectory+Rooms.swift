@@ -10,12 +10,13 @@ struct JoinRequest: Sendable {
     var name: String
     var rights: RoomRights
     var privacy: PrivacyMode?
+    /// The mode that his token declares for what he publishes.
+    var tokenPrivacy: PrivacyMode?
     /// The one stream that he may publish and receive; nil for all.
     var onlyStream: String?
     /// When his stay ends at the latest.
     var ends: Date?
     var policy: RoomPeer.Policy
-    var resumption: String?
     var address: String
     /// Whether he is the host of a room that he makes: where nobody needs a token.
     var mayBecomeHost: Bool
@@ -25,19 +26,35 @@ struct JoinRequest: Sendable {
 
 /// Rooms: who is in them, and what they are told of each other.
 extension StreamDirectory {
-    /// Lets somebody into a room, or back onto the place that he resumes.
+    /// Whose place in a room it is that somebody wants back.
+    func placeToResume(_ resumption: String, in room: ResourceIdentifier) -> String? {
+        roomPeersByResumption[resumption].flatMap { roomPeers[$0]?.room == room ? $0 : nil }
+    }
+
+    /// Lets somebody back onto his place.
+    ///
+    /// `joined` is sent before anything else, and then the offer of what his policy wants.
+    ///
+    /// - Parameters:
+    ///   - access: What his token allows; nil for one that has expired, which ends no stay unless it says so.
+    ///   - reply: What else `joined` says.
+    /// - Returns: Whether the place was still there.
+    func resume(_ id: String, access: Access?, _ reply: [String: JSONValue], on socket: ControlSocket) -> Bool {
+        guard roomPeers[id] != nil else { return false }
+        resume(id, on: socket)
+        if let access { setExpiry(of: id, to: access.ends) { $0.dismiss(id, reason: Self.expired) } }
+        welcome(id, isResumed: true, reply)
+        return true
+    }
+
+    private static let expired = "The token has expired."
+
+    /// Lets somebody into a room.
     ///
     /// `joined` is sent before anything else, and then the offer of what his policy wants.
     ///
     /// - Returns: His id.
     func join(_ request: JoinRequest, socket: ControlSocket) throws(Problem) -> String {
-        if let resumption = request.resumption, let id = roomPeersByResumption[resumption],
-            roomPeers[id]?.room == request.room
-        {
-            resume(id, on: socket)
-            welcome(id, isResumed: true, request.reply)
-            return id
-        }
         try admit(request.address)
         let existing = rooms[request.room]
         var rights = request.rights
@@ -58,6 +75,7 @@ extension StreamDirectory {
             onlyStream: request.onlyStream,
             address: request.address,
             resumption: RandomText.make(length: 32),
+            declaredPrivacy: request.tokenPrivacy,
             policy: request.policy,
             socket: socket,
             outgoing: OutgoingMedia(maximumLines: limits.roomMediaSections)
@@ -69,12 +87,7 @@ extension StreamDirectory {
         if peer.isAnnounced { room.arrivals.append(peer.id) } else { room.viewerCount += 1 }
         rooms[request.room] = room
         announcePresence(in: request.room, ofViewer: !peer.isAnnounced)
-        if let ends = request.ends {
-            Task { [id = peer.id] in
-                try? await Task.sleep(for: ends.distanceFromNow)
-                dismiss(id, reason: "The token has expired.")
-            }
-        }
+        setExpiry(of: peer.id, to: request.ends) { [id = peer.id] in $0.dismiss(id, reason: Self.expired) }
         welcome(peer.id, isResumed: false, request.reply)
         return peer.id
     }
@@ -85,6 +98,11 @@ extension StreamDirectory {
         roomPeers[id]?.toldQuality = [:]
         qualityDue.insert(id)
         roomPeers[id]?.socket?.send(.object(joined.merging(reply) { $1 }))
+        if let peer = roomPeers[id], let speakers = rooms[peer.room]?.speakers.filter({ peer.mayUse($0.key) }),
+            !speakers.isEmpty
+        {
+            peer.socket?.send(Self.speakers(speakers[...]))
+        }
         for key in wantedStreams(of: id) { subscribe(id, to: key) }
         offerIfNeeded(id)
     }
@@ -121,6 +139,7 @@ extension StreamDirectory {
     func leave(_ id: String) {
         guard let peer = roomPeers.removeValue(forKey: id) else { return }
         roomPeersByResumption[peer.resumption] = nil
+        forgetExpiry(of: id)
         qualityDue.remove(id)
         for key in rooms[peer.room]?.streams ?? [] where streams[key]?.owner == .roomPeer(id) { endStream(key) }
         for connection in [peer.sending, peer.receiving] {
@@ -140,7 +159,9 @@ extension StreamDirectory {
         if room.isLocked, !room.peers.contains(where: { roomPeers[$0]?.rights.contains(.host) == true }) {
             room.isLocked = false
         }
+        let isOpenAgain = rooms[peer.room]?.isLocked == true && !room.isLocked
         rooms[peer.room] = room
+        if isOpenAgain { broadcast(["type": "room-updated", "locked": .bool(false)], in: peer.room) }
         announcePresence(in: peer.room, ofViewer: !peer.isAnnounced)
         forgetRoomIfEmpty(peer.room)
     }
@@ -292,6 +313,7 @@ extension StreamDirectory {
         for id in rooms[stream.key.room]?.peers ?? [] {
             roomPeers[id]?.chosen.remove(stream.key)
             roomPeers[id]?.refused.remove(stream.key)
+            roomPeers[id]?.paused.remove(stream.key)
             roomPeers[id]?.toldQuality[stream.key] = nil
             roomPeers[id]?.highestEncodings[stream.key] = nil
             guard roomPeers[id]?.subscribed[stream.key] != nil else { continue }
@@ -375,13 +397,15 @@ extension StreamDirectory {
                 return loudest.map { (key, $0) }
             }.sorted { $0.level < $1.level }.prefix(limits.speakers)
             let keys = speaking.map(\.key)
-            guard keys != room.speakers else { continue }
-            rooms[id]?.speakers = keys
+            let keysBefore = room.speakers.map(\.key)
+            // For those who join; others hear of those who begin and stop only.
+            rooms[id]?.speakers = Array(speaking)
+            guard keys != keysBefore else { continue }
             broadcast(Self.speakers(speaking), in: id, to: .usersOfAll)
             for other in room.peers where roomPeers[other]?.isAmong(.usersOfAll) == false {
                 guard let peer = roomPeers[other] else { continue }
                 let own = speaking.filter { peer.mayUse($0.key) }
-                guard own.map(\.key) != room.speakers.filter(peer.mayUse) else { continue }
+                guard own.map(\.key) != keysBefore.filter(peer.mayUse) else { continue }
                 peer.socket?.send(Self.speakers(own[...]))
             }
         }

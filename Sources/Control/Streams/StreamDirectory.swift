@@ -13,6 +13,7 @@ actor StreamDirectory {
     let workers: [WorkerHandle]
     let limits: Limits
     let defaultPrivacy: PrivacyMode
+    let limiter: RateLimiter
     private let fingerprint: CertificateFingerprint
     private let announce: [IPAddress]
     let logger: Logger
@@ -35,12 +36,15 @@ actor StreamDirectory {
     var pendingPublishers: Set<String> = []
     /// Room peers for whom the quality of some stream may not be what they were told.
     var qualityDue: Set<String> = []
+    /// What waits for a token's expiry, by the id of the session or room peer that ends then.
+    private var expiries: [String: Task<Void, Never>] = [:]
     private(set) var isDraining = false
 
     init(
         workers: [WorkerHandle],
         limits: Limits,
         defaultPrivacy: PrivacyMode,
+        limiter: RateLimiter,
         fingerprint: CertificateFingerprint,
         announce: [IPAddress],
         logger: Logger
@@ -48,6 +52,7 @@ actor StreamDirectory {
         self.workers = workers
         self.limits = limits
         self.defaultPrivacy = defaultPrivacy
+        self.limiter = limiter
         self.fingerprint = fingerprint
         self.announce = announce
         self.logger = logger
@@ -292,11 +297,24 @@ actor StreamDirectory {
 
     /// Hangs up when the token that began a session expires, if it says so.
     func end(_ id: String, at date: Date) {
-        Task {
+        guard sessions[id] != nil else { return }
+        setExpiry(of: id, to: date) { $0.endSession(id) }
+    }
+
+    /// Has something ended at a date, in place of any that was set for it before.
+    ///
+    /// - Parameter id: The session's or room peer's.
+    func setExpiry(of id: String, to date: Date?, _ end: @escaping @Sendable (isolated StreamDirectory) -> Void) {
+        expiries.removeValue(forKey: id)?.cancel()
+        guard let date else { return }
+        expiries[id] = Task {
             try? await Task.sleep(for: date.distanceFromNow)
-            endSession(id)
+            if !Task.isCancelled { end(self) }
         }
     }
+
+    /// What was to end at a date is over.
+    func forgetExpiry(of id: String) { expiries.removeValue(forKey: id)?.cancel() }
 
     /// What a worker tells.
     func handle(_ event: Event) {
@@ -348,6 +366,7 @@ actor StreamDirectory {
     /// Forgets a session whose peer is gone or going.
     func forget(_ id: String) {
         guard let session = sessions.removeValue(forKey: id) else { return }
+        forgetExpiry(of: id)
         sessionsByPeer[session.peer] = nil
         peersByWorker[session.worker.rawValue] -= 1
         let left = (peersByAddress[session.address] ?? 1) - 1
@@ -406,10 +425,11 @@ actor StreamDirectory {
 
     // MARK: Parts
 
-    func admit(_ address: String) throws(Problem) {
+    /// - Parameter leaving: Sessions of the address that the new one takes the place of.
+    func admit(_ address: String, leaving: Int = 0) throws(Problem) {
         if isDraining { throw .draining }
-        if sessions.count >= limits.peers { throw .full }
-        if peersByAddress[address, default: 0] >= limits.peersPerAddress { throw .tooManyPeers }
+        if sessions.count - leaving >= limits.peers { throw .full }
+        if peersByAddress[address, default: 0] - leaving >= limits.peersPerAddress { throw .tooManyPeers }
     }
 
     /// A track for what a publisher sends on one m-line.
