@@ -16,64 +16,77 @@ struct ForwardingBenchmark {
 
     static func main() throws {
         var failed = false
-        for viewers in [10, 100, 500] where try !measure(viewers: viewers) { failed = true }
+        for viewers in [10, 100, 500] where try !measure(viewers: viewers, encodings: 1) { failed = true }
+        if try !measure(viewers: 100, encodings: 2) { failed = true }
         exit(failed ? 1 : 0)
     }
 
-    /// - Returns: Whether nothing was allocated.
-    private static func measure(viewers: Int) throws -> Bool {
-        let simulation = try Simulation(seed: 1)
-        let track = TrackID(rawValue: 1)
-        let extensions = [HeaderExtensionMapping(id: 4, meaning: .mid)]
-        let publisher = try simulation.connect(
-            1,
-            published: [
-                PublishedTrack(
-                    track: track,
-                    parameters: MediaParameters(
-                        mid: "0",
-                        codec: .vp8,
-                        payloadType: 96,
-                        headerExtensions: extensions,
-                        feedback: [.nack, .pictureLossIndication, .transportWideCongestionControl],
-                        allowsReducedSizeRTCP: true
-                    ),
-                    announcedSources: [AnnouncedSource(ssrc: ssrc)]
-                )
-            ]
+    private static let extensions = [HeaderExtensionMapping(id: 4, meaning: .mid)]
+
+    private static func track(_ encoding: Int) -> TrackID { TrackID(rawValue: UInt64(encoding) + 1) }
+
+    private static func published(_ encoding: Int) -> PublishedTrack {
+        PublishedTrack(
+            track: track(encoding),
+            parameters: MediaParameters(
+                mid: "0",
+                codec: .vp8,
+                payloadType: 96,
+                headerExtensions: extensions,
+                feedback: [.nack, .pictureLossIndication, .transportWideCongestionControl],
+                allowsReducedSizeRTCP: true
+            ),
+            announcedSources: [AnnouncedSource(ssrc: ssrc + UInt32(encoding))]
         )
+    }
+
+    private static func subscribed(_ viewer: Int, encodings: Int) -> SubscribedTrack {
+        SubscribedTrack(
+            track: track(0),
+            higherEncodings: (1..<encodings).map(track),
+            home: WorkerIndex(rawValue: 0),
+            parameters: MediaParameters(
+                mid: "1",
+                codec: .vp8,
+                payloadType: 120,
+                retransmissionPayloadType: 121,
+                headerExtensions: extensions,
+                feedback: [.nack, .pictureLossIndication],
+                allowsReducedSizeRTCP: true
+            ),
+            ssrc: viewerSSRC(viewer),
+            retransmissionSSRC: viewerSSRC(viewer) + 1,
+            cname: "benchmark"
+        )
+    }
+
+    private static func viewerSSRC(_ viewer: Int) -> UInt32 { 1000 + UInt32(viewer) * 2 }
+
+    /// - Parameter encodings: 2 for simulcast: the viewers are sent the higher encoding first, then the lower one, whose frames' numbers
+    ///   are rewritten from then on.
+    /// - Returns: Whether nothing was allocated.
+    private static func measure(viewers: Int, encodings: Int) throws -> Bool {
+        let simulation = try Simulation(seed: 1)
+        let publisher = try simulation.connect(1, published: (0..<encodings).map(published))
         for viewer in 0..<viewers {
-            _ = try simulation.connect(
-                UInt64(viewer) + 2,
-                subscribed: [
-                    SubscribedTrack(
-                        track: track,
-                        home: WorkerIndex(rawValue: 0),
-                        parameters: MediaParameters(
-                            mid: "1",
-                            codec: .vp8,
-                            payloadType: 120,
-                            retransmissionPayloadType: 121,
-                            headerExtensions: extensions,
-                            feedback: [.nack, .pictureLossIndication],
-                            allowsReducedSizeRTCP: true
-                        ),
-                        ssrc: 1000 + UInt32(viewer) * 2,
-                        retransmissionSSRC: 1001 + UInt32(viewer) * 2,
-                        cname: "benchmark"
-                    )
-                ]
-            )
+            _ = try simulation.connect(UInt64(viewer) + 2, subscribed: [subscribed(viewer, encodings: encodings)])
         }
         simulation.discardsSent = true
         // All packets are sealed before the clock runs; the first fifth warms up.
         for sequence in 1...packets {
-            publisher.send(
-                sequence: sequence,
-                timestamp: UInt32(truncatingIfNeeded: sequence * 900),
-                ssrc: ssrc,
-                payload: [0x10, sequence == 1 ? 0x00 : 0x01] + [UInt8](repeating: 7, count: payloadBytes)
-            )
+            for encoding in 0..<encodings {
+                let isKeyframe = sequence == 1 || (encoding == 0 && sequence == packets / 10)
+                let picture = UInt16(truncatingIfNeeded: sequence) &+ UInt16(encoding) * 999
+                let descriptor = [
+                    0x90, 0xC0, 0x80 | UInt8(picture >> 8), UInt8(truncatingIfNeeded: picture), 0, isKeyframe ? 0 : 1,
+                ]
+                publisher.send(
+                    sequence: sequence,
+                    timestamp: UInt32(truncatingIfNeeded: sequence * 900),
+                    ssrc: ssrc + UInt32(encoding),
+                    payload: descriptor + [UInt8](repeating: 7, count: payloadBytes)
+                )
+            }
         }
         let datagrams = publisher.takeOutbox()
         let engine = simulation.engines[0]
@@ -84,6 +97,12 @@ struct ForwardingBenchmark {
         let slot = UnsafeMutableRawBufferPointer.allocate(byteCount: 2048, alignment: 64)
         defer { slot.deallocate() }
         for (index, datagram) in datagrams.enumerated() {
+            if index == datagrams.count / 20 {
+                for viewer in 0..<viewers {
+                    let peer = PeerID(rawValue: UInt64(viewer) + 2)
+                    engine.apply(.limitSubscription(peer, ssrc: viewerSSRC(viewer), highestEncoding: 0), now: now)
+                }
+            }
             if index == datagrams.count / 5 {
                 startedAt = cpuNanoseconds()
                 allocationsBefore = allocations()
@@ -105,7 +124,7 @@ struct ForwardingBenchmark {
         let elapsed = cpuNanoseconds() - startedAt
         let forwarded = engine.counters.packetsForwarded - forwardedBefore
         print(
-            "\(viewers) viewers: \(forwarded) packets forwarded, \(elapsed / max(1, forwarded)) ns of CPU time and "
+            "\(viewers) viewers\(encodings > 1 ? " of simulcast" : ""): \(forwarded) packets forwarded, \(elapsed / max(1, forwarded)) ns of CPU time and "
                 + "\(Double(allocated) / Double(max(1, forwarded))) allocations each (\(allocated) in all)"
         )
         return forwarded > 0 && allocated == 0
