@@ -38,7 +38,7 @@ function noise(width, height) {
   return canvas.captureStream(30);
 }
 
-async function publish(name, { url, codec, width = 640, height = 360, frameRate = 30, audio = true, useNoise = false, ports, token }) {
+async function publish(name, { url, codec, width = 640, height = 360, frameRate = 30, audio = true, useNoise = false, ports, token, encodings }) {
   const connection = new RTCPeerConnection();
   const media = await navigator.mediaDevices.getUserMedia({
     video: useNoise ? false : { width, height, frameRate }, audio,
@@ -50,7 +50,8 @@ async function publish(name, { url, codec, width = 640, height = 360, frameRate 
     media.addTrack(track);
   }
   for (const track of media.getTracks()) {
-    const transceiver = connection.addTransceiver(track, { direction: "sendonly", streams: [media] });
+    const several = track.kind === "video" && encodings ? { sendEncodings: encodings } : {};
+    const transceiver = connection.addTransceiver(track, { direction: "sendonly", streams: [media], ...several });
     if (track.kind === "video" && codec) {
       const all = RTCRtpReceiver.getCapabilities("video").codecs;
       const isChosen = (c) => c.mimeType.toLowerCase() === `video/${codec.toLowerCase()}`;

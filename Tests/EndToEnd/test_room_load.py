@@ -4,13 +4,19 @@ Publishers send one picture and one audio packet a second: each viewer is forwar
 that of joining, which is WebSocket, JSON, SDP, ICE and DTLS together.
 """
 
+import asyncio
 import json
+import os
 import pathlib
 import subprocess
+import time
 
+import aiohttp
 import pytest
 
+from chromium import until
 from sluice import OPERATOR_TOKEN, Server
+from test_rooms import OFFER, client
 
 LOAD = pathlib.Path(__file__).resolve().parents[2] / ".build" / "release" / "sluice-load"
 LIMITS = {"SLUICE_LIMITS_PEERS_PER_ADDRESS": "1000", "SLUICE_LIMITS_SESSIONS_PER_ADDRESS_PER_MINUTE": "10000"}
@@ -60,6 +66,50 @@ def test_a_join_costs_the_same_whoever_is_there_already():
     assert full["messages"]["joined"]["messages"] == PUBLISHERS + 500
     assert full["messages"]["offer"]["messages"] == full["messages"]["ok"]["messages"] == 500
     assert full["messages"]["peer-joined"]["messages"] < 20 * 500
+
+
+def cpu_seconds(process):
+    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.uninstrumented
+@pytest.mark.asyncio
+async def test_a_publisher_who_comes_late_costs_each_viewer_one_offer():
+    """His own join costs what all do; each viewer gets an offer of another m-line, and answers it."""
+    viewers = 200
+    with Server(environment=LIMITS, log_level="info") as server:
+        load = await asyncio.create_subprocess_exec(
+            *[str(part) for part in [LOAD, "--quiet", "--websocket", f"ws://127.0.0.1:{server.http_port}/v1/ws", "--token", OPERATOR_TOKEN,
+              "--json", "--server-pid", server.process.pid, "--publishers", PUBLISHERS, "--viewers", viewers, "--warm-up", 0,
+              "--duration", 12, *QUIET_MEDIA, *JOINING[:4]]], stdout=asyncio.subprocess.PIPE)
+
+        async def statistics():
+            async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {OPERATOR_TOKEN}"}) as http:
+                async with http.get(f"{server.url}/v1/stats") as response:
+                    return await response.json()
+
+        async def all_are_there():
+            return (await statistics())["totals"]["subscriptions"] == viewers * PUBLISHERS * 2
+        await until(all_are_there, 30, "all viewers receive everything")
+        before = cpu_seconds(server.process)
+        await asyncio.sleep(2)
+        quiet = (cpu_seconds(server.process) - before) / 2
+        async with client(server) as late:
+            room = (await statistics())["streams"][0]["room"]
+            await late.request("join", room=room, token=OPERATOR_TOKEN, policy="none")
+            before, started = cpu_seconds(server.process), time.monotonic()
+            assert (await late.request("publish", sdp=OFFER, streams=[{"stream": "late", "mids": ["0"]}]))["type"] == "answer"
+
+            async def all_receive_it():
+                return (await statistics())["totals"]["subscriptions"] == viewers * (PUBLISHERS * 2 + 1)
+            await until(all_receive_it, 10, "all viewers receive the late one")
+            used = cpu_seconds(server.process) - before - quiet * (time.monotonic() - started)
+        output, _ = await load.communicate()
+    result = json.loads(output)
+    print(f"{used * 1000 / viewers:.2f} ms for each of {viewers} viewers")
+    assert result["messages"]["offer"]["messages"] == 2 * viewers
+    assert used * 1000 / viewers < 5
 
 
 @pytest.mark.parametrize("options, complaint", [

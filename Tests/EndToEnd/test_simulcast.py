@@ -8,12 +8,13 @@ import urllib.request
 
 import pytest
 
-from chromium import PATIENCE, chromium, until
-from sluice import OPERATOR_TOKEN, Server
+from chromium import PATIENCE, chromium, figures, peers_page, until
+from firefox import firefox_page
+from sluice import OPERATOR_TOKEN, Server, own_address
 from two_paths import SERVER, TwoPaths, run
 
-PEERS = (pathlib.Path(__file__).parent / "encryption_peers.js").read_text()
-PEERS += ";Object.assign(window, {enterRoom, publishCamera, received});"
+ROOM_PEERS = (pathlib.Path(__file__).parent / "encryption_peers.js").read_text()
+PEERS = ROOM_PEERS + ";Object.assign(window, {enterRoom, publishCamera, received});"
 CODECS = ["VP8", "VP9", "H264", "AV1"]
 KEY = {"encryption": {"passphrase": "correct horse battery staple"}}
 # A camera of 1280 × 720, with all of the upload that three encodings want.
@@ -149,6 +150,44 @@ async def test_statistics_list_the_encodings(server):
                 .map(({ sender }) => sender.getParameters().encodings.length);
         }""")
         assert counts == [1]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("rids", [["q", "h", "f"], ["2", "1", "0"]], ids=["as browsers", "as OBS"])
+async def test_whip_is_simulcast_too(server, rids):
+    """WHEP viewers get the best; so does who comes while it is on, without waiting for a keyframe by itself."""
+    encodings = [{"rid": rid, "scaleResolutionDownBy": 4 >> place} for place, rid in enumerate(rids)]
+    if rids[0] == "2":
+        # OBS lists the best first.
+        encodings.reverse()
+    async with chromium(frame_rate=15) as browser:
+        page = await peers_page(browser, server)
+        options = {"url": f"{server.url}/layers-{rids[0]}/cam/whip", "width": 1280, "height": 720, "frameRate": 15, "encodings": encodings}
+        created = await page.evaluate("(options) => publish('camera', options)", options)
+        assert f"a=simulcast:recv {';'.join(item['rid'] for item in encodings)}" in created["answer"]
+
+        async def sees(name):
+            return (await figures(page, name)).get("inbound-rtp-video", {}).get("frameHeight") == 720
+        for name in ["early", "late"]:
+            await page.evaluate("([name, url]) => watch(name, { url })", [name, created["whep"]])
+            await until(lambda: sees(name), 40 * PATIENCE, f"{name} sees 720 lines")
+
+
+@pytest.mark.asyncio
+async def test_firefox_sends_several_encodings():
+    with Server("--media-listen", own_address(), environment={"SLUICE_AUTH_MODE": "token"}) as server:
+        async with firefox_page(server) as fox, chromium() as browser:
+            bob = await rooms_page(browser, server)
+            options = {"room": "fox", "token": OPERATOR_TOKEN}
+            await enter(bob, "bob", **options)
+            await fox.evaluate(f"(async () => {{ {ROOM_PEERS}; Object.assign(window, {{enterRoom, publishCamera}}); }})()")
+            await fox.evaluate(f"enterRoom('ann', {json.dumps(options)})")
+            await fox.evaluate("(async () => rooms.ann.room.publish(await navigator.mediaDevices.getUserMedia({ video: true })))() && null")
+            await shows(bob, "bob", 480, 40)
+            await bob.evaluate(LIMIT, ["bob", 100])
+            await shows(bob, "bob", 240)
+            await bob.evaluate(LIMIT, ["bob", 480])
+            await shows(bob, "bob", 480)
 
 
 async def bits_per_second(page, name, seconds=4):
