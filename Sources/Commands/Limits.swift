@@ -105,8 +105,8 @@ public struct Limits: Sendable {
 
     /// Largest RTP packet that is forwarded, in bytes, before encryption.
     public var rtpPacketBytes = 1460
-    /// Most RTP sources (SSRCs) that one peer may send.
-    public var sourcesPerPeer = 32
+    /// Most RTP sources (SSRCs) that one peer may send: eight streams of four encodings and audio, with their retransmissions.
+    public var sourcesPerPeer = 80
     /// Most encodings that a simulcast track may have; more are declined.
     public var encodingsPerTrack = 4
     /// Between two looks at which encoding of each simulcast track a peer is sent.
