@@ -26,12 +26,13 @@ import Testing
             #"{"type":"publish","id":7,"room":"r","token":"t","name":"A\u00e9\ud83d\ude00\n","role":"view","privacy":"e2ee","#
                 + #""resume":"x","policy":"all","sdp":"v=0","offer":12,"streams":[{"stream":"s","kind":"camera","mids":["0"],"#
                 + #""muted":["audio"],"more":[{}]}],"stream":"s","muted":[],"paused":true,"peer":"p","action":"ice","to":"q","#
-                + #""encodings":[{"stream":"s","encoding":2,"x":1}],"#
+                + #""tracks":[1,0],"encodings":[{"stream":"s","encoding":2,"x":1}],"#
                 + #""data": {"a": [1.50, null]} ,"unknown":{"a":[]}}"#
         )
         #expect(message.type == "publish" && message.id == .verbatim("7") && message.name == "Aé😀\n")
         #expect(message.offer == 12 && message.paused == true && message.muted == [])
         #expect(message.streams?.first?.mids == ["0"] && message.streams?.first?.muted == ["audio"])
+        #expect(message.tracks == [1, 0])
         #expect(message.encodings?.first?.stream == "s" && message.encodings?.first?.encoding == 2)
         #expect(message.data == .verbatim(#"{"a": [1.50, null]}"#), "what clients send each other is not changed")
     }

@@ -481,6 +481,56 @@ async def test_who_wants_nothing_by_itself_any_more_is_sent_nothing(server):
         assert [entry["stream"] for entry in (await ben.next("offer"))["streams"]] == ["a"]
 
 
+TWO_LINES = OFFER.replace("t=0 0\r\n", "t=0 0\r\na=group:BUNDLE 0 1\r\n") \
+    + OFFER[OFFER.index("m=audio"):].replace("m=audio 9 UDP/TLS/RTP/SAVPF 111", "m=video 9 UDP/TLS/RTP/SAVPF 96") \
+    .replace("a=mid:0", "a=mid:1").replace("111 opus/48000/2", "96 VP8/90000")
+
+
+@pytest.mark.asyncio
+async def test_tracks_are_subscribed_and_paused_one_by_one(server):
+    async with client(server) as ann, client(server) as ben:
+        await ann.request("join", room="tracks")
+        await ann.request("publish", sdp=TWO_LINES, streams=[{"stream": "a", "mids": ["0", "1"]}])
+        joined = await ben.request("join", room="tracks", policy="none")
+        assert [track["kind"] for track in joined["streams"][0]["tracks"]] == ["audio", "video"]
+        assert (await ben.request("subscribe", stream="a", tracks=[2]))["code"] == "bad-request"
+        assert (await ben.request("subscribe", stream="a", tracks=[-1]))["code"] == "bad-request"
+        for chosen, kinds in [({"tracks": [0]}, ["audio"]), ({"tracks": [1]}, ["video"]), ({}, ["audio", "video"])]:
+            assert (await ben.request("subscribe", stream="a", **chosen))["type"] == "ok"
+            ben.others.clear()
+            await ben.request("restart", action="renew")
+            offer = await ben.next("offer")
+            assert len(offer["streams"][0]["mids"]) == len(kinds)
+            assert [line[2:].split()[0] for line in offer["sdp"].splitlines() if line.startswith("m=")] == kinds
+        assert (await ben.request("update", stream="a", tracks=[1], paused=True))["type"] == "ok"
+        assert (await ben.request("update", stream="a", tracks=[5], paused=True))["code"] == "bad-request"
+
+
+@pytest.mark.asyncio
+async def test_a_listener_takes_the_sound_alone(server):
+    """By the SDK: the video's m-line goes and comes again, and the sound is heard all the while."""
+    tracks = """(room) => [...room.streams.values()][0].media.getTracks().filter((track) => !track.muted).map((track) => track.kind).sort()"""
+    async with chromium() as browser:
+        await enter(browser, server, "listener", "Ann")
+        page = await enter(browser, server, "listener", "Ben", role="view")
+        await sees(page, 1)
+        for kinds in [["audio"], ["video"], ["audio", "video"]]:
+            await page.evaluate("(kinds) => sluiceRoom().subscribe([...sluiceRoom().streams.keys()][0], kinds)", kinds)
+
+            async def has():
+                return await page.evaluate(f"() => ({tracks})(sluiceRoom())") == kinds
+            await until(has, 10 * PATIENCE, f"Ben is sent {kinds}")
+        await sees(page, 1)
+        await page.evaluate("() => sluiceRoom().pause([...sluiceRoom().streams.keys()][0], true, ['video'])")
+        await asyncio.sleep(1)
+        before = await page.evaluate(FRAMES), (await page.evaluate(FIGURES))["energy"]
+        await asyncio.sleep(1)
+        after = await page.evaluate(FRAMES), (await page.evaluate(FIGURES))["energy"]
+        assert after[0] == before[0] and sum(after[1]) > sum(before[1])
+        await page.evaluate("() => sluiceRoom().pause([...sluiceRoom().streams.keys()][0], false, ['video'])")
+        await sees(page, 1)
+
+
 @pytest.mark.asyncio
 async def test_wanted_encodings_are_checked(server):
     """What has ended meanwhile is left out; what makes no sense is refused."""

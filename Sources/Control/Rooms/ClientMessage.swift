@@ -47,6 +47,8 @@ struct ClientMessage: Sendable {
     var stream: String?
     var muted: [String]?
     var paused: Bool?
+    /// Places of tracks in their stream, from 0.
+    var tracks: [Int]?
     var encodings: [EncodingLimit]?
     var peer: String?
     var action: String?
@@ -109,7 +111,7 @@ struct ClientMessage: Sendable {
 
     static let names: Set<String> = [
         "type", "id", "room", "token", "name", "role", "privacy", "resume", "policy", "sdp", "offer",
-        "streams", "stream", "muted", "paused", "encodings", "peer", "action", "to", "data",
+        "streams", "stream", "muted", "paused", "tracks", "encodings", "peer", "action", "to", "data",
     ]
 
     private mutating func readMember(
@@ -121,6 +123,12 @@ struct ClientMessage: Sendable {
         case "id": try readIdentifier(&reader)
         case "offer": offer = try reader.readUnsigned()
         case "paused": paused = try reader.readBool()
+        case "tracks":
+            var list: [Int] = []
+            try reader.readArray(atMost: entries) { reader throws(JSONReader.Malformed) in
+                list.append(Int(clamping: try reader.readUnsigned()))
+            }
+            tracks = list
         case "encodings":
             var list: [EncodingLimit] = []
             try reader.readArray(atMost: entries) { reader throws(JSONReader.Malformed) in

@@ -246,9 +246,8 @@ struct ControlSession: Sendable {
                 }
                 policy = known
             }
-            var keys: [StreamKey] = []
-            if message.stream != nil { keys.append(try await key(message.stream, of: peer)) }
-            try await directory.subscribe(peer, to: keys, policy: policy)
+            let key = message.stream == nil ? nil : try await key(message.stream, of: peer)
+            try await directory.subscribe(peer, to: key, tracks: message.tracks, policy: policy)
         case "unsubscribe":
             let key = try await key(message.stream, of: peer)
             await directory.refuse(key, by: peer)
@@ -349,7 +348,9 @@ struct ControlSession: Sendable {
         }
         let key = try await key(message.stream, of: peer)
         if let muted = message.muted { try await directory.setMuted(muted, of: key, by: peer) }
-        if let paused = message.paused { try await directory.pause(peer, key, isPaused: paused) }
+        if let paused = message.paused {
+            try await directory.pause(peer, key, tracks: message.tracks, isPaused: paused)
+        }
         if message.muted == nil, message.paused == nil {
             throw Problem.badMessage("An update has action, encodings, muted or paused.")
         }

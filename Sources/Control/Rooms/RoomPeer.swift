@@ -65,8 +65,10 @@ struct RoomPeer: Sendable {
     var refused: Set<StreamKey> = []
     /// The streams that he is sent or offered, with their tracks.
     var subscribed: [StreamKey: [TrackID]] = [:]
-    /// Streams that he has paused.
-    var paused: Set<StreamKey> = []
+    /// Which tracks of a stream he wants, by their places in it; all of a stream that isn't here.
+    var chosenTracks: [StreamKey: Set<Int>] = [:]
+    /// Tracks that he has paused, by their places in their streams.
+    var paused: [StreamKey: Set<Int>] = [:]
     /// The best encodings that he wants of simulcast streams, 0 for the lowest; the best there is of others.
     var highestEncodings: [StreamKey: Int] = [:]
     /// How the tracks that he is sent reach him: those that are worse than good.

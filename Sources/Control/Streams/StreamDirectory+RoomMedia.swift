@@ -213,13 +213,29 @@ extension StreamDirectory {
 
     // MARK: Receiving
 
-    /// Gives a peer the m-lines of a stream; `offerIfNeeded` offers them.
-    func subscribe(_ id: String, to key: StreamKey) {
+    /// Gives a peer the m-lines of a stream, or of those of its tracks that he has chosen; `offerIfNeeded` offers them.
+    ///
+    /// - Parameter anew: Whether those that he has already may not be the ones that he has chosen.
+    func subscribe(_ id: String, to key: StreamKey, anew: Bool = false) {
         // In place: a copy of the peer's m-lines for each stream would grow with the square of the streams.
-        guard let stream = streams[key], roomPeers[id] != nil, roomPeers[id]?.subscribed[key] == nil else { return }
+        guard let stream = streams[key], roomPeers[id] != nil, anew || roomPeers[id]?.subscribed[key] == nil else {
+            return
+        }
+        let chosen = roomPeers[id]?.chosenTracks[key]
+        let wanted = stream.tracks.enumerated().filter { chosen?.contains($0.offset) ?? true }.map(\.element)
+        let before = roomPeers[id]?.subscribed[key] ?? []
+        let ending = before.filter { track in !wanted.contains { $0.track == track } }
+        stopSending(ending, to: id)
+        for track in ending where roomPeers[id]?.quality[key]?.removeValue(forKey: track) != nil {
+            qualityDue.insert(id)
+        }
         var random = SecureRandom()
         var tracks: [TrackID] = []
-        for track in stream.tracks {
+        for track in wanted {
+            if before.contains(track.track) {
+                tracks.append(track.track)
+                continue
+            }
             do throws(NegotiationError) {
                 _ = try roomPeers[id]?.outgoing.add(track, label: stream.label, cname: stream.label) {
                     // A collision among the few of a session is as good as impossible, and 0 is nobody's.
@@ -245,8 +261,13 @@ extension StreamDirectory {
 
     func unsubscribe(_ id: String, from key: StreamKey) {
         guard let tracks = roomPeers[id]?.subscribed.removeValue(forKey: key) else { return }
-        roomPeers[id]?.paused.remove(key)
+        roomPeers[id]?.paused[key] = nil
         if roomPeers[id]?.quality.removeValue(forKey: key) != nil { qualityDue.insert(id) }
+        stopSending(tracks, to: id)
+    }
+
+    /// Frees the m-lines of tracks.
+    private func stopSending(_ tracks: [TrackID], to id: String) {
         let ending = tracks.compactMap { roomPeers[id]?.outgoing.remove($0) }
         guard !ending.isEmpty, let receiving = roomPeers[id]?.receiving, receiving.isAdded,
             let session = sessions[receiving.session]
@@ -255,27 +276,48 @@ extension StreamDirectory {
     }
 
     /// Subscribes by name, or changes what comes by itself.
-    func subscribe(_ id: String, to names: [StreamKey], policy: RoomPeer.Policy?) throws(Problem) {
+    ///
+    /// - Parameter tracks: The places of those tracks of the stream that are wanted; nil for all.
+    func subscribe(_ id: String, to key: StreamKey?, tracks: [Int]?, policy: RoomPeer.Policy?) throws(Problem) {
         guard let peer = roomPeers[id] else { throw .notInRoom }
-        for key in names {
+        if let key {
             guard peer.mayUse(key) else { throw .tokenForOther("stream") }
             guard isLive(key) else { throw .noSuchStream }
-        }
-        if let policy { roomPeers[id]?.policy = policy }
-        for key in names {
+            let places = try places(tracks, of: key)
+            roomPeers[id]?.chosenTracks[key] = tracks == nil ? nil : places
             roomPeers[id]?.chosen.insert(key)
             roomPeers[id]?.refused.remove(key)
         }
+        if let policy { roomPeers[id]?.policy = policy }
         let wanted = wantedStreams(of: id)
         for key in (roomPeers[id]?.subscribed ?? [:]).keys where !wanted.contains(key) { unsubscribe(id, from: key) }
-        for key in wanted { subscribe(id, to: key) }
+        for other in wanted { subscribe(id, to: other, anew: other == key) }
         offerIfNeeded(id)
     }
 
-    /// Holds a stream back, or lets it go on.
-    func pause(_ id: String, _ key: StreamKey, isPaused: Bool) throws(Problem) {
+    /// The places of tracks in their stream.
+    ///
+    /// - Parameter tracks: As a client names them; nil for all.
+    private func places(_ tracks: [Int]?, of key: StreamKey) throws(Problem) -> Set<Int> {
+        let count = streams[key]?.tracks.count ?? 0
+        guard let tracks else { return Set(0..<count) }
+        guard tracks.allSatisfy({ $0 < count }) else {
+            throw Problem.badMessage("tracks has places in the stream's tracks: this one has \(count).")
+        }
+        return Set(tracks)
+    }
+
+    /// Holds a stream back, or some of its tracks, or lets them go on.
+    ///
+    /// - Parameter tracks: Their places in the stream; nil for all.
+    func pause(_ id: String, _ key: StreamKey, tracks: [Int]?, isPaused: Bool) throws(Problem) {
         guard var peer = roomPeers[id], peer.subscribed[key] != nil else { throw .noSuchStream }
-        if isPaused { peer.paused.insert(key) } else { peer.paused.remove(key) }
+        let places = try places(tracks, of: key)
+        if isPaused {
+            peer.paused[key, default: []].formUnion(places)
+        } else {
+            peer.paused[key]?.subtract(places)
+        }
         roomPeers[id] = peer
         sendPauses(of: key, to: peer)
     }
@@ -291,18 +333,23 @@ extension StreamDirectory {
 
     private func sendLimits(of key: StreamKey, to peer: RoomPeer) {
         guard let highest = peer.highestEncodings[key] else { return }
-        send(to: peer, ofEachTrackOf: key) { .limitSubscription($0, ssrc: $1, highestEncoding: highest) }
+        send(to: peer, ofEachTrackOf: key) { peerID, ssrc, _ in
+            .limitSubscription(peerID, ssrc: ssrc, highestEncoding: highest)
+        }
     }
 
     private func sendPauses(of key: StreamKey, to peer: RoomPeer) {
-        send(to: peer, ofEachTrackOf: key) { .pauseSubscription($0, ssrc: $1, isPaused: peer.paused.contains(key)) }
+        send(to: peer, ofEachTrackOf: key) { peerID, ssrc, place in
+            .pauseSubscription(peerID, ssrc: ssrc, isPaused: peer.paused[key]?.contains(place) == true)
+        }
     }
 
-    private func send(to peer: RoomPeer, ofEachTrackOf key: StreamKey, _ command: (PeerID, UInt32) -> Command) {
+    /// - Parameter command: Makes one for a track that the peer is sent, of its peer, its SSRC and its place in the stream.
+    private func send(to peer: RoomPeer, ofEachTrackOf key: StreamKey, _ command: (PeerID, UInt32, Int) -> Command) {
         guard let receiving = peer.receiving, let session = sessions[receiving.session] else { return }
-        for track in peer.subscribed[key] ?? [] {
-            guard let ssrc = peer.outgoing.ssrc(of: track) else { continue }
-            handle(session.worker).send(command(session.peer, ssrc))
+        for (place, track) in (streams[key]?.tracks ?? []).enumerated() {
+            guard let ssrc = peer.outgoing.ssrc(of: track.track) else { continue }
+            handle(session.worker).send(command(session.peer, ssrc, place))
         }
     }
 
@@ -380,7 +427,7 @@ extension StreamDirectory {
             )
         }
         guard let now = roomPeers[id] else { return }
-        for key in now.paused { sendPauses(of: key, to: now) }
+        for key in now.paused.keys { sendPauses(of: key, to: now) }
         for key in now.highestEncodings.keys { sendLimits(of: key, to: now) }
         offerIfNeeded(id)
     }

@@ -313,7 +313,8 @@ extension StreamDirectory {
         for id in rooms[stream.key.room]?.peers ?? [] {
             roomPeers[id]?.chosen.remove(stream.key)
             roomPeers[id]?.refused.remove(stream.key)
-            roomPeers[id]?.paused.remove(stream.key)
+            roomPeers[id]?.paused[stream.key] = nil
+            roomPeers[id]?.chosenTracks[stream.key] = nil
             roomPeers[id]?.toldQuality[stream.key] = nil
             roomPeers[id]?.highestEncodings[stream.key] = nil
             guard roomPeers[id]?.subscribed[stream.key] != nil else { continue }

@@ -193,9 +193,12 @@ export class Room extends EventTarget {
 
   // Receiving
 
-  /** @param {string} stream */
-  subscribe(stream) {
-    return this.request({ type: "subscribe", stream });
+  /**
+   * @param {string} stream
+   * @param {("audio"|"video")[]=} kinds What is wanted of it; all of it by default.
+   */
+  subscribe(stream, kinds) {
+    return this.request({ type: "subscribe", stream, tracks: this.#places(stream, kinds) });
   }
 
   /** @param {string} stream */
@@ -203,9 +206,22 @@ export class Room extends EventTarget {
     return this.request({ type: "unsubscribe", stream });
   }
 
-  /** Holds a stream back, or lets it go on. */
-  pause(stream, paused) {
-    return this.request({ type: "update", stream, paused });
+  /**
+   * Holds a stream back, or lets it go on.
+   *
+   * @param {string} stream
+   * @param {boolean} paused
+   * @param {("audio"|"video")[]=} kinds Of which of its tracks; all by default.
+   */
+  pause(stream, paused, kinds) {
+    return this.request({ type: "update", stream, paused, tracks: this.#places(stream, kinds) });
+  }
+
+  /** The places of tracks of these kinds in their stream. */
+  #places(stream, kinds) {
+    const tracks = this.streams.get(stream)?.tracks;
+    if (!kinds || !tracks) return undefined;
+    return tracks.flatMap((track, place) => (kinds.includes(track.kind) ? [place] : []));
   }
 
   /**
