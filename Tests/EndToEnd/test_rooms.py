@@ -370,6 +370,15 @@ async def test_hosts_lock_and_remove(server):
         assert (await guest.request("update", action="lock"))["code"] == "forbidden"
         assert (await host.request("update", action="lock"))["type"] == "ok"
         assert (await late.request("join", room="locked"))["code"] == "forbidden"
+        await guest.request("publish", sdp=OFFER, streams=[{"stream": "g", "mids": ["0"]}])
+        about = {"action": "mute", "peer": joined["peer"]}
+        assert (await host.request("update", **about))["type"] == "ok"
+        assert (await guest.next("mute"))["muted"] == ["audio"]
+        assert (await host.request("update", **about, stream="g", muted=["video"]))["type"] == "ok"
+        told = await guest.next("mute")
+        assert told["stream"] == "g" and told["muted"] == ["video"]
+        assert (await host.request("update", **about, stream="other"))["code"] == "not-found"
+        assert (await host.request("update", **about, muted=["smell"]))["code"] == "bad-request"
         assert (await host.request("update", action="remove", peer=joined["peer"]))["type"] == "ok"
         assert (await guest.next("left"))["reason"]
         assert (await host.request("update", action="unlock"))["type"] == "ok"

@@ -339,7 +339,8 @@ struct ControlSession: Sendable {
 
     private func update(_ message: ClientMessage, _ peer: String) async throws(Problem) {
         if let action = message.action {
-            return try await directory.act(action, on: message.peer, by: peer)
+            let key = message.stream == nil ? nil : try await key(message.stream, of: peer)
+            return try await directory.act(action, on: message.peer, stream: key, muted: message.muted, by: peer)
         }
         if let encodings = message.encodings {
             var limits: [StreamKey: Int] = [:]

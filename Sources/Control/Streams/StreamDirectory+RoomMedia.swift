@@ -205,7 +205,7 @@ extension StreamDirectory {
         announceUpdate(of: key)
     }
 
-    private func checkMuted(_ muted: [String]) throws(Problem) {
+    func checkMuted(_ muted: [String]) throws(Problem) {
         guard muted.allSatisfy({ MediaKind(rawValue: $0) != nil }), muted.count <= 2 else {
             throw Problem.badMessage("muted holds audio, video or both.")
         }

@@ -202,7 +202,17 @@ extension StreamDirectory {
     }
 
     /// What a host does to the room or to somebody in it.
-    func act(_ action: String, on subject: String?, by id: String) throws(Problem) {
+    ///
+    /// - Parameters:
+    ///   - stream: Of his, what is to be muted; nil for all he says.
+    ///   - muted: The kinds of media of it; nil for the sound.
+    func act(
+        _ action: String,
+        on subject: String?,
+        stream: StreamKey? = nil,
+        muted: [String]? = nil,
+        by id: String
+    ) throws(Problem) {
         guard let peer = roomPeers[id] else { throw .notInRoom }
         guard peer.rights.contains(.host) else { throw .forbidden }
         switch action {
@@ -215,7 +225,12 @@ extension StreamDirectory {
             if action == "remove" {
                 dismiss(subject, reason: "The host removed you.")
             } else {
-                other.socket?.send(["type": "mute", "by": .string(id)])
+                if let stream, streams[stream]?.owner != .roomPeer(subject) { throw .noSuchStream }
+                try checkMuted(muted ?? [])
+                var message: [String: JSONValue] = ["type": "mute", "by": .string(id)]
+                if let stream { message["stream"] = .string(stream.stream.text) }
+                message["muted"] = .array((muted ?? ["audio"]).map { .string($0) })
+                other.socket?.send(.object(message))
             }
         default: throw Problem.badMessage("action has to be lock, unlock, end, remove or mute.")
         }
