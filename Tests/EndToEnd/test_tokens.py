@@ -248,6 +248,30 @@ async def test_a_renewed_token_counts_from_then_on(guarded):
 
 
 @pytest.mark.asyncio
+async def test_a_lesser_token_prolongs_no_stay(guarded):
+    expiry = int(time.time()) + 3
+    async with client(guarded) as first:
+        joined = await first.request("join", room="lesser", token=token(role="host", exp=expiry, endsCalls=True))
+    async with client(guarded) as second:
+        assert (await second.request("join", room="lesser", token=token(role="view"), resume=joined["resume"]))["resumed"]
+        assert "expired" in (await second.next("left", 10))["reason"]
+
+
+@pytest.mark.asyncio
+async def test_coming_back_with_an_expired_token_is_no_guess():
+    with Server(environment={"SLUICE_AUTH_MODE": "token", "SLUICE_AUTH_SECRET": SECRET}) as server:
+        expiry = int(time.time()) + 2
+        expiring = token(exp=expiry)
+        async with client(server) as first:
+            resume = (await first.request("join", room="back", token=expiring))["resume"]
+        await asyncio.sleep(max(0, expiry + 1.5 - time.time()))
+        for _ in range(35):
+            async with client(server) as again:
+                joined = await again.request("join", room="back", token=expiring, resume=resume)
+                assert joined["type"] == "joined" and joined["resumed"], joined
+
+
+@pytest.mark.asyncio
 async def test_a_tokens_mode_is_declared_in_rooms_too(guarded):
     async with client(guarded) as ann, client(guarded) as ben:
         assert (await ann.request("join", room="mode", token=token(privacy="e2ee")))["privacy"]["mode"] == "e2ee"

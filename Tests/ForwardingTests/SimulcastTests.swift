@@ -22,7 +22,9 @@ import Wire
         private var answered = [0, 0, 0]
         private var sequences: [UInt64] = [1_000, 20_000, 40_000]
         /// Whether packets say their encoding by RID.
-        let saysRID: Bool
+        var saysRID: Bool
+        /// Of each encoding every so many frames are sent.
+        var divisors: [UInt64] = [1, 1, 1]
 
         init(_ client: SimulatedClient, in simulation: Simulation, saysRID: Bool = false) {
             self.client = client
@@ -40,7 +42,7 @@ import Wire
         func run(for duration: Duration, each: () -> Void = {}) {
             let end = simulation.now + duration
             while simulation.now < end {
-                for encoding in active.sorted() { sendFrame(encoding) }
+                for encoding in active.sorted() where frames % divisors[encoding] == 0 { sendFrame(encoding) }
                 frames += 1
                 simulation.run(for: .milliseconds(20))
                 each()
@@ -158,7 +160,7 @@ import Wire
         for (index, (last, next)) in zip(headers, headers.dropFirst()).enumerated() {
             #expect(next.sequenceNumber == last.sequenceNumber &+ 1)
             let later = Int32(bitPattern: next.timestamp &- last.timestamp)
-            #expect(later > 0 && later < 90_000, "packet \(index + 1) is \(later) units later")
+            #expect(later > 0 && later < 26 * 90_000, "packet \(index + 1) is \(later) units later")
             let numbers = [payloads[index], payloads[index + 1]].map { UInt16($0[2]) << 8 | UInt16($0[3]) }
             #expect(numbers[1] & 0x7FFF == (numbers[0] &+ 1) & 0x7FFF)
             #expect(payloads[index + 1][4] == payloads[index][4] &+ 1)
@@ -270,6 +272,76 @@ import Wire
         #expect(packet[1] & 0x7F == 121)
         // The same as before, behind its sequence number: with the picture's number that the viewer knows.
         #expect(Array(packet[14...]) == call.viewer.payloads()[count - 1])
+    }
+
+    @Test func viewersWhoChangePlacesInOneTurnDo() throws {
+        let call = try Self.call()
+        var other = Self.subscribed
+        other.ssrc = 0x4444_4444
+        other.retransmissionSSRC = 0x4444_4445
+        let second = try call.simulation.connect(3, subscribed: [other])
+        call.limit(to: 0)
+        call.camera.run(for: .seconds(2))
+        #expect(call.encodings.last == 0 && second.payloads().last?[6] == 2)
+        for _ in 0..<3 {
+            // All encodings begin a keyframe in one turn, while the one wants what the other has.
+            let isLow = call.encodings.last == 0
+            call.limit(to: isLow ? 2 : 0)
+            call.simulation.apply(
+                .limitSubscription(PeerID(rawValue: 3), ssrc: other.ssrc, highestEncoding: isLow ? 0 : 2)
+            )
+            call.camera.run(for: .seconds(1))
+            #expect(call.encodings.last == (isLow ? 2 : 0))
+            #expect(second.payloads().last.map { Int($0[6]) } == (isLow ? 0 : 2))
+        }
+        Self.expectContinuity(call.viewer)
+        Self.expectContinuity(second)
+    }
+
+    @Test func anotherTrackOnTheSameLineGetsItsPackets() throws {
+        let call = try Self.call(saysRID: true)
+        call.camera.run(for: .seconds(1))
+        // Whoever has had a report says no RID any more.
+        call.camera.saysRID = false
+        let tracks = [21, 22, 23].map { TrackID(rawValue: $0) }
+        var published = Self.published(saysRID: true)
+        for place in published.indices { published[place].track = tracks[place] }
+        call.simulation.apply(.setPublished(PeerID(rawValue: 1), published) { #expect($0) })
+        call.camera.run(for: .seconds(1))
+        let home = call.simulation.snapshot().peers.first { $0.peer == PeerID(rawValue: 1) }
+        #expect(home?.tracks.map(\.track) == tracks)
+        #expect(home?.tracks.allSatisfy { $0.packetsReceived > 40 } == true)
+    }
+
+    @Test func aPauseIsNoBreakWhateverWasForwardedBefore() throws {
+        let call = try Self.call()
+        call.camera.run(for: .seconds(1))
+        let pause = {
+            call.simulation.apply(.pauseSubscription(PeerID(rawValue: 2), ssrc: Self.viewerSSRC, isPaused: $0))
+        }
+        pause(true)
+        let requests = [0, 1, 2].map(call.camera.requests)
+        call.limit(to: 0)
+        // Longer than the history has packets.
+        call.camera.run(for: .seconds(25))
+        #expect([0, 1, 2].map(call.camera.requests) == requests, "nobody waits for a keyframe")
+        let count = call.viewer.received.count
+        pause(false)
+        call.camera.run(for: .seconds(1))
+        #expect(call.encodings.count > count && call.encodings[count] == 0)
+        Self.expectContinuity(call.viewer)
+    }
+
+    @Test func aSlowPictureHasNotStopped() throws {
+        let call = try Self.call()
+        call.camera.run(for: .seconds(1))
+        let changes = call.camera.requests(2)
+        // One frame a second of the best encoding.
+        call.camera.divisors[2] = 50
+        call.camera.run(for: .seconds(20))
+        let late = call.encodings.suffix(8)
+        #expect(late.allSatisfy { $0 == 2 }, "\(late)")
+        #expect(call.camera.requests(2) - changes <= 2)
     }
 
     @Test func whatEndsIsForgotten() throws {

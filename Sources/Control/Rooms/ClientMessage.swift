@@ -7,6 +7,8 @@ struct ClientMessage: Sendable {
         var stream: String
         /// What it shows, such as `camera` or `screen`: passed on.
         var kind: String?
+        /// The lines of its picture, in the best encoding: passed on.
+        var height: Int?
         /// Its m-lines in the offer.
         var mids: [String]
         /// Which kinds of media are muted: passed on.
@@ -206,6 +208,7 @@ extension ClientMessage.Stream {
         var stream: String?
         var mids: [String]?
         var kind: String?
+        var height: UInt64?
         var muted: [String]?
         var seen: Set<String> = []
         try reader.readObject { name, reader throws(JSONReader.Malformed) in
@@ -214,15 +217,16 @@ extension ClientMessage.Stream {
             case "stream": stream = try reader.readString()
             case "mids": mids = try ClientMessage.readStrings(&reader, atMost: entries)
             case "kind" where try !reader.readNull(): kind = try reader.readString()
+            case "height" where try !reader.readNull(): height = try reader.readUnsigned()
             case "muted" where try !reader.readNull():
                 muted = try ClientMessage.readStrings(&reader, atMost: entries)
-            case "kind", "muted": break
+            case "kind", "height", "muted": break
             default: try reader.skip()
             }
         }
         guard let stream else { throw reader.malformed(.other("has no stream")) }
         guard let mids else { throw reader.malformed(.other("has no mids")) }
-        self.init(stream: stream, kind: kind, mids: mids, muted: muted)
+        self.init(stream: stream, kind: kind, height: height.map { Int(clamping: $0) }, mids: mids, muted: muted)
     }
 }
 

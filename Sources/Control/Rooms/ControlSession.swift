@@ -331,7 +331,7 @@ struct ControlSession: Sendable {
     /// that says it does has ended it.
     private func accessToResume(_ message: ClientMessage) async throws(Problem) -> Access? {
         do throws(Problem) {
-            return try await authorizer.access(token: message.token, address: address)
+            return try await authorizer.access(token: message.token, address: address, forgivesExpiry: true)
         } catch .tokenExpired {
             return nil
         }

@@ -19,6 +19,8 @@ struct PublishedStream {
     let owner: Owner
     /// What it shows, such as `camera` or `screen`, as its publisher says.
     var kind: String?
+    /// The lines of its picture, in the best encoding, as its publisher says.
+    var height: Int?
     /// The kinds of media that its publisher has muted, as he says.
     var muted: [String] = []
     /// How its tracks reach us: those that are worse than good.

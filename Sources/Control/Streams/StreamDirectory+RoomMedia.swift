@@ -88,6 +88,7 @@ extension StreamDirectory {
         for change in changes {
             streams[change.key]?.publisher = entered.id
             streams[change.key]?.kind = change.specification.kind
+            streams[change.key]?.height = change.specification.height
             streams[change.key]?.muted = change.specification.muted ?? []
         }
         if isRestart {
@@ -147,6 +148,9 @@ extension StreamDirectory {
             guard !isBeingPublished(key) else { throw .streamTaken }
             guard specification.kind?.utf8.count ?? 0 <= 32 else {
                 throw Problem.badMessage("kind has at most 32 characters.")
+            }
+            guard specification.height ?? 1 >= 1, specification.height ?? 1 <= 65_535 else {
+                throw Problem.badMessage("height is 1 to 65535.")
             }
             try checkMuted(specification.muted ?? [])
             keys.append((key, specification))
@@ -394,11 +398,17 @@ extension StreamDirectory {
         guard let receiving = peer.receiving, var session = sessions[receiving.session] else {
             throw Problem.conflicting("No offer waits for an answer.")
         }
-        let accepted: OutgoingMedia.Accepted
+        var accepted: OutgoingMedia.Accepted
         do throws(NegotiationError) {
             accepted = try peer.outgoing.accept(answer: text, limits: limits.ofRooms)
         } catch {
             throw Problem(error)
+        }
+        for (key, highest) in peer.highestEncodings {
+            let tracks = peer.subscribed[key] ?? []
+            for place in accepted.beginning.indices where tracks.contains(accepted.beginning[place].track) {
+                accepted.beginning[place].highestEncoding = highest
+            }
         }
         session.remoteCredentials = accepted.remote.credentials
         sessions[session.id] = session
@@ -428,7 +438,6 @@ extension StreamDirectory {
         }
         guard let now = roomPeers[id] else { return }
         for key in now.paused.keys { sendPauses(of: key, to: now) }
-        for key in now.highestEncodings.keys { sendLimits(of: key, to: now) }
         offerIfNeeded(id)
     }
 

@@ -42,7 +42,10 @@ extension StreamDirectory {
     func resume(_ id: String, access: Access?, _ reply: [String: JSONValue], on socket: ControlSocket) -> Bool {
         guard roomPeers[id] != nil else { return false }
         resume(id, on: socket)
-        if let access { setExpiry(of: id, to: access.ends) { $0.dismiss(id, reason: Self.expired) } }
+        // A token that allows less than the stay has doesn't prolong it.
+        if let access, let peer = roomPeers[id], access.covers(peer) {
+            setExpiry(of: id, to: access.ends) { $0.dismiss(id, reason: Self.expired) }
+        }
         welcome(id, isResumed: true, reply)
         return true
     }
@@ -383,6 +386,7 @@ extension StreamDirectory {
             "tracks": .array(stream.tracks.map(description)),
         ]
         if let kind = stream.kind { object["kind"] = .string(kind) }
+        if let height = stream.height { object["height"] = .number(Double(height)) }
         if case .roomPeer(let peer) = stream.owner { object["peer"] = .string(peer) }
         return .object(object)
     }

@@ -42,23 +42,38 @@ extension Engine {
         guard let subscription = peers[id]?.subscription(sending: ssrc), !subscription.encodings.isEmpty else { return }
         subscription.highestWanted = max(0, highestEncoding)
         chooseEncoding(of: subscription)
-        if let next = subscription.next { requestKeyframe(of: next, now: now) }
+        requestKeyframeOfNext(of: subscription, now: now)
+    }
+
+    /// A pause is over: it begins anew anyhow, so with the encoding that suits now.
+    func resumeEncoding(of subscription: Subscription) {
+        guard !subscription.encodings.isEmpty else { return }
+        chooseEncoding(of: subscription)
+        guard let next = subscription.next else { return }
+        subscription.change(to: next)
+        for encoding in subscription.encodings { encoding.sortSubscriptions() }
+    }
+
+    private func requestKeyframeOfNext(of subscription: Subscription, now: Instant) {
+        if let next = subscription.next, !subscription.isPaused { requestKeyframe(of: next, now: now) }
     }
 
     /// A keyframe of a track begins: whoever waits for it, or would rather have this encoding, is sent it from now on.
     func admitCandidates(of track: Track, now: Instant) {
-        for subscription in Array(track.candidates) {
+        var encodings: ContiguousArray<Track> = []
+        for subscription in track.candidates where !subscription.isPaused && subscription.isAdmitted(to: track) {
             chooseEncoding(of: subscription)
             guard subscription.next === track else { continue }
-            let old = subscription.track
-            // What came before the keyframe is sent before it.
-            if old.isQueued { forward(old, now: now) }
-            old.remove(subscription)
-            old.addCandidate(subscription)
-            track.removeCandidate(subscription)
+            // What came of the old encoding in this turn is sent before the keyframe, to this viewer alone: the others' turn may be
+            // still to come, and some of them may be on their way to it.
+            if let old = subscription.track.encoding, !old.pending.isEmpty {
+                _ = forward(old, to: subscription, now: now)
+            }
             subscription.change(to: track)
-            track.add(subscription)
+            encodings = subscription.encodings
         }
+        // All of them have the same encodings.
+        for encoding in encodings { encoding.sortSubscriptions() }
     }
 
     /// Looks at each simulcast track that a peer is sent, from now on once an interval, while there are any.
@@ -69,7 +84,7 @@ extension Engine {
         gaugeCongestion(of: peer, now: now)
         for subscription in peer.subscriptions where !subscription.encodings.isEmpty {
             chooseEncoding(of: subscription)
-            if let next = subscription.next, !subscription.isPaused { requestKeyframe(of: next, now: now) }
+            requestKeyframeOfNext(of: subscription, now: now)
         }
     }
 

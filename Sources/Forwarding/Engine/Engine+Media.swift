@@ -184,7 +184,7 @@ extension Engine {
     }
 
     /// Step 5: walks a track's subscriptions once with all packets of the batch in hand.
-    func forward(_ track: Track, now: Instant) {
+    private func forward(_ track: Track, now: Instant) {
         guard let encoding = track.encoding, !encoding.pending.isEmpty else { return }
         if encoding.keyframeIsPending, !track.candidates.isEmpty { admitCandidates(of: track, now: now) }
         if shedder.share < 1 || !track.admission.isWhole {
@@ -196,31 +196,35 @@ extension Engine {
         }
         var needsKeyframe = false
         for subscription in track.subscriptions {
-            guard let sealer = subscription.outlet.sealer, let destination = subscription.outlet.destination else {
-                continue
-            }
-            // What does not fit is left out whole, so that nobody gets half a frame.
-            guard makeRoom(for: encoding.pending.count) else {
-                counters.drops[DropReason.egressFull.rawValue] += UInt64(encoding.pending.count)
-                continue
-            }
-            let forwarded = subscription.forward(
-                encoding,
-                run: run,
-                sealer: sealer,
-                to: destination,
-                into: egress,
-                now: now
-            )
-            counters.packetsForwarded += UInt64(forwarded)
-            counters.drops[DropReason.overload.rawValue] += UInt64(run.shedCount)
-            if subscription.awaitsKeyframe(from: encoding, now: now, afterShedding: limits.overloadKeyframeInterval) {
-                needsKeyframe = true
-            }
+            if forward(encoding, to: subscription, now: now) { needsKeyframe = true }
         }
         if track.relayTargets != 0 { relayPending(of: track) }
         encoding.removePending()
         if needsKeyframe { requestKeyframe(of: track, now: now) }
+    }
+
+    /// - Returns: Whether the viewer has to have a keyframe.
+    @inline(__always)
+    func forward(_ encoding: Encoding, to subscription: Subscription, now: Instant) -> Bool {
+        guard let sealer = subscription.outlet.sealer, let destination = subscription.outlet.destination else {
+            return false
+        }
+        // What does not fit is left out whole, so that nobody gets half a frame.
+        guard makeRoom(for: encoding.pending.count) else {
+            counters.drops[DropReason.egressFull.rawValue] += UInt64(encoding.pending.count)
+            return false
+        }
+        let forwarded = subscription.forward(
+            encoding,
+            run: run,
+            sealer: sealer,
+            to: destination,
+            into: egress,
+            now: now
+        )
+        counters.packetsForwarded += UInt64(forwarded)
+        counters.drops[DropReason.overload.rawValue] += UInt64(run.shedCount)
+        return subscription.awaitsKeyframe(from: encoding, now: now, afterShedding: limits.overloadKeyframeInterval)
     }
 
     /// Lends a batch to each worker that has subscribers for it, once: in two parts where it lies in two chunks.

@@ -62,7 +62,7 @@ extension Engine {
     func removeTrack(_ id: TrackID) {
         guard let track = tracks.removeValue(forKey: id) else { return }
         packetsLostBefore += track.packetsLost
-        // Its other encodings are removed as well.
+        // Control removes its other encodings as well.
         for subscription in track.subscriptions + track.candidates {
             subscription.peer.subscriptions.removeAll { $0 === subscription }
             end(subscription)

@@ -56,6 +56,7 @@ extension Engine {
             return
         }
         subscription.isPaused = isPaused
+        if !isPaused { resumeEncoding(of: subscription) }
         if subscription.awaitsKeyframe { requestKeyframe(of: subscription.track, now: now) }
     }
 

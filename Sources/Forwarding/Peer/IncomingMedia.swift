@@ -56,8 +56,15 @@ struct IncomingMedia {
             )
         }
         sources = sources.compactMap { source in
-            let track = before[source.track].track
-            return self.tracks.firstIndex { $0.track === track }.map { place in
+            let old = before[source.track]
+            // Where another track takes its m-line over the source goes on: its packets say no more which encoding they are of once we
+            // have reported on them.
+            let place =
+                self.tracks.firstIndex { $0.track === old.track }
+                ?? self.tracks.firstIndex {
+                    old.rid != nil && $0.parameters.mid == old.parameters.mid && $0.rid == old.rid
+                }
+            return place.map { place in
                 Source(
                     ssrc: source.ssrc,
                     track: place,

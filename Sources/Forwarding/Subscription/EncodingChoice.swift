@@ -22,7 +22,7 @@ enum EncodingChoice {
         var lowest: Track?
         var highest: Track?
         for (place, track) in encodings.enumerated() {
-            guard let last = track.encoding?.lastReceivedAt, latest - last < silence else { continue }
+            guard let encoding = track.encoding, !encoding.isSilent(at: latest, silence: silence) else { continue }
             if lowest == nil { lowest = track }
             if place <= limit { highest = track }
         }

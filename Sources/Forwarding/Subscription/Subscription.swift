@@ -7,6 +7,9 @@ final class Subscription {
     /// A viewer's retransmissions may at most equal what was forwarded to it, plus this many packets.
     private static let retransmissionBurst = 256
 
+    /// So many packets in a row may be nothing but padding.
+    private static let longestPadding = 32
+
     unowned let peer: Peer
     /// The peer's.
     let outlet: MediaOutlet
@@ -46,7 +49,12 @@ final class Subscription {
     private let place: Double
     /// Whether its peer wants nothing of it for now. Afterwards it goes on without a gap in its numbers, video with a keyframe.
     var isPaused = false {
-        didSet { if isPaused { isShed = true } }
+        didSet {
+            guard isPaused else { return }
+            isShed = true
+            // By its end the packet may have left the history.
+            numbersAtPause = lastFrameNumbers ?? numbersAtPause
+        }
     }
     /// Whether it is left out since the worker could not serve all.
     private var isShed = false
@@ -80,6 +88,7 @@ final class Subscription {
     /// Added to the numbers that frames carry; and what is known of the encoding before, until the first packet of the next.
     private var numbering = FrameNumbering()
     private var numbersBefore: FrameNumbers?
+    private var numbersAtPause: FrameNumbers?
     private var clockBefore: SenderClock?
 
     init(_ description: SubscribedTrack, peer: Peer, track: Track) {
@@ -129,7 +138,7 @@ final class Subscription {
     /// Goes on with another encoding of the same track, from its next keyframe on.
     func change(to encoding: Track) {
         if let mapping, mapping.generation == track.encoding?.generation {
-            numbersBefore = lastFrameNumbers
+            numbersBefore = lastFrameNumbers ?? numbersAtPause
             clockBefore = track.encoding?.clock
         }
         // No encoding has this one.
@@ -281,7 +290,10 @@ final class Subscription {
     }
 
     /// Whether the viewer is sent less than he wants, as his network seems to carry no more.
-    var isLimited: Bool { highestCarried < min(highestWanted, encodings.count - 1) }
+    var isLimited: Bool { !isPaused && highestCarried < min(highestWanted, encodings.count - 1) }
+
+    /// Whether it is among those that a track serves while the worker can't serve all.
+    func isAdmitted(to track: Track) -> Bool { track.admission.isWhole || track.admission.contains(place) }
 
     /// Ends an interval, whose bytes `recentBytes` has then.
     ///
@@ -377,10 +389,17 @@ final class Subscription {
 
     /// The numbers of the last frame that was sent, as the viewer has them.
     private var lastFrameNumbers: FrameNumbers? {
-        guard let mapping, let encoding = track.encoding, mapping.generation == encoding.generation,
-            let record = encoding.history.record(of: nextSequence &- 1 &- mapping.sequenceOffset)
-        else { return nil }
-        return FrameNumbers(of: record, codec: track.codec).map(numbering.applied)
+        guard let mapping, let encoding = track.encoding, mapping.generation == encoding.generation else { return nil }
+        // Packets that are nothing but padding carry none.
+        for back in 1...UInt64(Self.longestPadding) {
+            guard let record = encoding.history.record(of: nextSequence &- back &- mapping.sequenceOffset) else {
+                continue
+            }
+            if record.pointee.payloadLength > 0 {
+                return FrameNumbers(of: record, codec: track.codec).map(numbering.applied)
+            }
+        }
+        return nil
     }
 
     /// Writes and seals one packet in the batch's next slot.

@@ -35,6 +35,9 @@ final class Encoding {
     var highestSequence: UInt64 = 0
     /// When the last packet with a payload came; nil before the first.
     private(set) var lastReceivedAt: Instant?
+    private var lastFrameAt: Instant?
+    /// Between two frames, smoothed.
+    private var frameInterval = Duration.zero
     /// The RTP timestamp of the last keyframe.
     var keyframeTimestamp: UInt32?
     var keyframeReceivedAt: Instant?
@@ -83,8 +86,27 @@ final class Encoding {
     private func queue(_ record: PacketRecord) {
         highestSequence = max(highestSequence, record.sequence)
         if record.payloadLength > 0 { lastReceivedAt = record.receivedAt }
+        if record.marker { noteFrame(at: record.receivedAt) }
         pending.append(record.sequence)
         if record.startsKeyframe { keyframeIsPending = true }
+    }
+
+    /// Whether it is so far behind that it has stopped: several of its frames, and not only one of a slow picture.
+    ///
+    /// - Parameters:
+    ///   - latest: When the last packet of any encoding of its track came.
+    ///   - silence: Less is no stop at all.
+    func isSilent(at latest: Instant, silence: Duration) -> Bool {
+        guard let lastReceivedAt else { return true }
+        return latest - lastReceivedAt >= max(silence, frameInterval * 3)
+    }
+
+    private func noteFrame(at instant: Instant) {
+        if let lastFrameAt {
+            let interval = instant - lastFrameAt
+            frameInterval = frameInterval == .zero ? interval : (frameInterval * 7 + interval) / 8
+        }
+        lastFrameAt = instant
     }
 
     /// What waited has been forwarded.

@@ -78,6 +78,16 @@ final class Track {
         }
     }
 
+    /// Puts subscriptions that have changed to this encoding, or to another one, where they belong.
+    func sortSubscriptions() {
+        let arriving = candidates.filter { $0.track === self }
+        let leaving = subscriptions.filter { $0.track !== self }
+        if !arriving.isEmpty { candidates.removeAll { $0.track === self } }
+        if !leaving.isEmpty { subscriptions.removeAll { $0.track !== self } }
+        subscriptions += arriving
+        candidates += leaving
+    }
+
     /// Where the next subscription stands on the circle of `Admission`: the golden ratio's multiples are spread evenly however
     /// many there are.
     var nextPlace: Double {
