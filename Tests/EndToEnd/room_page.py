@@ -1,5 +1,7 @@
 """How tests use the room page: entering it, and filling it with streams that nobody sends."""
 
+import urllib.parse
+
 from chromium import PATIENCE, until
 
 DESKTOP = {"width": 1440, "height": 900}
@@ -56,6 +58,12 @@ async def open_page(browser, address, viewport=DESKTOP, **options):
     await page.add_init_script(FAKE_SCREEN)
     await page.goto(address)
     return page
+
+
+async def open_anew(page, address):
+    """Loads an address that may differ behind its # only."""
+    await page.goto(urllib.parse.urljoin(address, "/"))
+    await page.goto(address)
 
 
 async def enter(browser, server, room, name="", viewport=DESKTOP, **options):

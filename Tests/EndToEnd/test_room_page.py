@@ -8,7 +8,7 @@ import numpy
 import pytest
 
 from chromium import PATIENCE, chromium, until
-from room_page import DESKTOP, PHONE, add_stubs, boxes, enter, is_pressed, open_page, says
+from room_page import DESKTOP, PHONE, add_stubs, boxes, enter, is_pressed, open_anew, open_page, says
 
 
 async def more(page):
@@ -111,6 +111,44 @@ async def test_a_key_never_joins_a_room_that_is_not_encrypted(server):
 
 
 @pytest.mark.asyncio
+async def test_a_key_may_have_any_characters(server):
+    async with chromium(fake_devices=False) as browser:
+        page = await open_page(browser, f"{server.url}/room#any&key=a=b%26c%25=&view")
+        assert await page.input_value("#key") == "a=b&c%="
+        assert await page.evaluate("""async () => {
+            const { makeFragment, readFragment } = await import("/assets/page.js");
+            const key = "a=b&c%=#ü ";
+            return readFragment(makeFragment({ identifier: "any", key })).key === key;
+        }""")
+        # Another address that is pasted into the same tab is another page.
+        await page.evaluate("location.hash = '#other&key=another-key'")
+
+        async def is_other():
+            return await page.input_value("#room-id") == "other" and await page.input_value("#key") == "another-key"
+        await until(is_other, 5 * PATIENCE, "the page shows the other room")
+
+
+DAMAGED = ["damaged&key=50%off", "damaged&key=", "damaged&key", "damaged&amp;key=0123456789abcdefghijkl", "damaged&Key=0123456789abcdefghijkl",
+           "damaged%26key=0123456789abcdefghijkl"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("fragment", DAMAGED)
+async def test_a_damaged_address_never_means_without_encryption(server, fragment):
+    async with chromium(frame_rate=10) as browser:
+        page = await open_page(browser, f"{server.url}/room#{fragment}")
+        for path, buttons in (("room", ["join", "watch-only"]), ("publish", ["start"]), ("watch", ["start"])):
+            await open_anew(page, f"{server.url}/{path}#{fragment}")
+            assert "This address is damaged" in await page.inner_text("#error"), path
+            assert all([await page.is_disabled(f"#{button}") for button in buttons]), path
+            # Nor does Enter in a field begin.
+            await page.press("#name" if path == "room" else "#stream-id", "Enter")
+            assert await page.get_attribute("#state", "data-state") == "idle", path
+        assert await page.evaluate("asked") == 0, "the camera stays off"
+        assert page.problems == []
+
+
+@pytest.mark.asyncio
 async def test_an_encrypted_room(server):
     async with chromium(frame_rate=10) as browser:
         ann = await enter(browser, server, "secret&key=0123456789abcdefghijkl", "Ann")
@@ -173,8 +211,7 @@ async def test_settings_are_remembered_and_forgotten(server):
         await page.select_option("#camera", index=1)
         camera = await page.input_value("#camera")
         assert camera
-        await page.goto(f"{server.url}/room#elsewhere")
-        await page.reload()
+        await open_anew(page, f"{server.url}/room#elsewhere")
         await page.wait_for_selector("#placeholder[hidden]", state="attached")
         assert await page.input_value("#name") == "Ann" and await page.is_checked("#joins-muted")
 

@@ -1,5 +1,5 @@
 import {
-  element, makeFragment, randomIdentifier, readFragment, showError, showFigures, showPrivacy, showState,
+  element, makeFragment, randomIdentifier, readFragment, refuseDamaged, showError, showFigures, showPrivacy, showState,
 } from "/assets/page.js";
 import { Session } from "/assets/session.js";
 import { Encryption } from "/sdk/sluice.js";
@@ -20,8 +20,10 @@ let media = null;
 let encryption = null;
 let stopFigures = () => {};
 
-element("stream-id").value = readFragment().identifier || randomIdentifier();
-element("key").value = readFragment().key;
+const address = readFragment();
+element("stream-id").value = address.identifier || randomIdentifier();
+element("key").value = address.key;
+refuseDamaged(address, "start");
 
 element("form").addEventListener("submit", (event) => {
   event.preventDefault();

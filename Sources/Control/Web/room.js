@@ -7,7 +7,7 @@ import { showLinks } from "/assets/links.js";
 import { Meters } from "/assets/meters.js";
 import { announce, announceChanges, Recorders } from "/assets/notices.js";
 import { OwnStreams, press } from "/assets/own.js";
-import { element, makeFragment, randomIdentifier, readFragment, showError, showPrivacy } from "/assets/page.js";
+import { element, makeFragment, randomIdentifier, readFragment, refuseDamaged, showError, showPrivacy } from "/assets/page.js";
 import { addUnread, ask, setUnread, showPanel, startPanels } from "/assets/panels.js";
 import { RecordButton } from "/assets/record-button.js";
 import { forget, remember, settings } from "/assets/settings.js";
@@ -37,7 +37,8 @@ globalThis.sluiceRoom = getRoom;
 start();
 
 function start() {
-  const { identifier, key, isViewOnly } = readFragment();
+  const address = readFragment();
+  const { identifier, key, isViewOnly } = address;
   element("room-id").value = identifier || randomIdentifier();
   element("key").value = key;
   element("access").open = Boolean(key);
@@ -49,9 +50,9 @@ function start() {
     element("watch-only").textContent = "Watch";
     element("watch-only").classList.add("primary");
     document.body.classList.add("views");
-  } else {
-    openDevices();
   }
+  const isDamaged = refuseDamaged(address, "join", "watch-only");
+  if (!isViewOnly && !isDamaged) openDevices();
 }
 
 function listen() {

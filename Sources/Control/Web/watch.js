@@ -1,5 +1,5 @@
 import {
-  element, makeFragment, readFragment, showFigures, showPrivacy, showState,
+  element, makeFragment, readFragment, refuseDamaged, showFigures, showPrivacy, showState,
 } from "/assets/page.js";
 import { Session } from "/assets/session.js";
 import { Encryption } from "/sdk/sluice.js";
@@ -18,8 +18,9 @@ let session = null;
 let encryption = null;
 let stopFigures = () => {};
 
-element("stream-id").value = readFragment().identifier;
-element("key").value = readFragment().key;
+const address = readFragment();
+element("stream-id").value = address.identifier;
+element("key").value = address.key;
 element("form").addEventListener("submit", (event) => {
   event.preventDefault();
   start();
@@ -38,7 +39,7 @@ video.addEventListener("volumechange", () => {
 video.addEventListener("loadeddata", () => (element("placeholder").hidden = true));
 
 // Whoever was given an address wants to watch at once.
-if (element("stream-id").value) start();
+if (!refuseDamaged(address, "start") && address.identifier) start();
 
 async function start() {
   const identifier = element("stream-id").value;
