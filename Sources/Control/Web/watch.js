@@ -15,6 +15,8 @@ const WORDS = {
 
 const video = element("video");
 let session = null;
+// Counts what was begun: what is awaited for something earlier comes too late, and is given back.
+let run = 0;
 let encryption = null;
 let stopFigures = () => {};
 
@@ -26,7 +28,8 @@ element("form").addEventListener("submit", (event) => {
   start();
 });
 element("stop").addEventListener("click", () => {
-  session?.stop();
+  if (session) session.stop();
+  else showState("idle", WORDS);
   release();
 });
 element("unmute").addEventListener("click", () => {
@@ -42,14 +45,21 @@ video.addEventListener("loadeddata", () => (element("placeholder").hidden = true
 if (!refuseDamaged(address, "start") && address.identifier) start();
 
 async function start() {
+  const mine = ++run;
   const identifier = element("stream-id").value;
   const key = element("key").value;
   history.replaceState(null, "", makeFragment({ identifier, key }));
   setRunning(true);
   try {
-    encryption = key ? await Encryption.create({ room: identifier.split("/")[0], passphrase: key }) : null;
+    const made = key ? await Encryption.create({ room: identifier.split("/")[0], passphrase: key }) : null;
+    if (mine !== run) {
+      made?.close();
+      return;
+    }
+    encryption = made;
   } catch (error) {
-    setRunning(false);
+    if (mine !== run) return;
+    release();
     showState("failed", WORDS, error.message);
     return;
   }
@@ -81,6 +91,7 @@ function receive(connection) {
 }
 
 function release() {
+  run += 1;
   session = null;
   encryption?.close();
   encryption = null;
