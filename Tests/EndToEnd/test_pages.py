@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from chromium import PATIENCE, chromium, steadily, until
+from room_page import KEEP_TRACKS, UNPLUG
 
 OUTPUT = pathlib.Path(__file__).parent / "output"
 
@@ -198,20 +199,6 @@ async def test_mute_and_camera_off(server):
         assert await page.get_attribute("#hide", "aria-pressed") == "true"
 
 
-# Keeps the tracks that the page opens, and holds them back while `holds` is set: as a question of the browser does.
-KEEP_TRACKS = """
-    window.tracks = [];
-    window.answers = [];
-    window.holds = false;
-    const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-    navigator.mediaDevices.getUserMedia = async (wanted) => {
-        if (holds) await new Promise((answer) => answers.push(answer));
-        const media = await open(wanted);
-        tracks.push(...media.getTracks());
-        return media;
-    };
-    window.live = () => tracks.filter((track) => track.readyState === "live").map((track) => [track.kind, track.enabled]).sort();
-"""
 ON, OFF = [["audio", True], ["video", True]], [["audio", False], ["video", False]]
 KEY = "0123456789abcdefghijkl"
 
@@ -303,12 +290,7 @@ async def test_an_unplugged_device_gives_way_to_the_default_one(server):
             return await page.evaluate("live().length === 2 && tracks.length === 4")
         await until(is_changed, 5, "the other camera is used")
         await page.click("#mute")
-        # As the browser does when a device is pulled out.
-        await page.evaluate("""() => {
-            const camera = tracks.findLast((track) => track.kind === "video");
-            camera.stop();
-            camera.dispatchEvent(new Event("ended"));
-        }""")
+        await page.evaluate(UNPLUG, "video")
 
         async def is_default():
             return "camera is gone" in await page.inner_text("#error") and await page.evaluate("live().length") == 2

@@ -8,7 +8,8 @@ import numpy
 import pytest
 
 from chromium import PATIENCE, chromium, until
-from room_page import DESKTOP, PHONE, add_stubs, boxes, enter, is_pressed, open_anew, open_page, says
+from room_page import (
+    DESKTOP, KEEP_TRACKS, PHONE, UNPLUG, add_stubs, boxes, enter, is_pressed, open_anew, open_page, says)
 
 
 async def more(page):
@@ -95,6 +96,65 @@ async def test_only_watching_lets_the_camera_go(server):
         await page.click("#watch-only")
         await page.wait_for_selector("#inside:not([hidden])")
         assert await page.evaluate("track.readyState") == "ended"
+
+
+HELD = KEEP_TRACKS + "holds = true;"
+
+
+@pytest.mark.asyncio
+async def test_a_camera_that_is_granted_after_only_watch_is_let_go(server):
+    async with chromium(frame_rate=10) as browser:
+        page = await open_page(browser, f"{server.url}/room#granted-late", script=HELD)
+        await page.click("#watch-only")
+        await page.wait_for_selector("#inside:not([hidden])")
+        await page.evaluate("answers.forEach((answer) => answer())")
+
+        async def is_opened():
+            return await page.evaluate("tracks.length") == 2
+        await until(is_opened, 5 * PATIENCE, "the browser opens the devices")
+        assert await page.evaluate("live()") == []
+        assert page.problems == []
+
+
+@pytest.mark.asyncio
+async def test_joining_again_while_the_browser_asks_publishes_once(server):
+    async with chromium(frame_rate=10) as browser:
+        page = await open_page(browser, f"{server.url}/room#joined-twice", script=HELD)
+        for _ in range(2):
+            await page.click("#join")
+            await page.wait_for_selector("#inside:not([hidden])")
+            await page.click("#leave")
+            await page.wait_for_selector("#before:not([hidden])")
+        await page.click("#join")
+        await page.wait_for_selector("#inside:not([hidden])")
+        await page.evaluate("answers.forEach((answer) => answer())")
+        await page.wait_for_selector(".tile[data-own=true]")
+
+        async def is_opened():
+            return await page.evaluate("tracks.length") == 6
+        await until(is_opened, 5 * PATIENCE, "the browser opens the devices")
+        await page.wait_for_timeout(500)
+        assert await page.evaluate("sluiceRoom().published.length") == 1
+        assert await page.locator(".tile").count() == 1
+        assert await page.evaluate("live()") == [["audio", True], ["video", True]]
+        assert page.problems == []
+
+
+@pytest.mark.asyncio
+async def test_an_unplugged_device_gives_way_to_the_default_one(server):
+    async with chromium(frame_rate=10) as browser:
+        page = await enter(browser, server, "pulled-out", "Ann", script=KEEP_TRACKS)
+        await page.click("#mute")
+        await page.evaluate(UNPLUG, "audio")
+        await says(page, "#announcements", "The microphone is gone. The default one is used now.")
+        assert await page.evaluate("live()") == [["audio", False], ["video", True]]
+        # Where there is no other, the others are told at least that there is no picture.
+        await page.evaluate("() => { navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotFoundError'); }; }")
+        await page.evaluate(UNPLUG, "video")
+        await says(page, "#error", "The camera is gone.")
+        assert await is_pressed(page, "#hide")
+        assert await page.evaluate("sluiceRoom().published[0].muted.sort()") == ["audio", "video"]
+        assert page.problems == []
 
 
 @pytest.mark.asyncio
@@ -361,6 +421,45 @@ async def test_a_shared_screen_is_seen_by_others(server):
         await ben.wait_for_selector(".tile[data-kind=screen]", state="detached")
 
 
+# Asks what to share until `choose` is called; `shared` is what it gave.
+SLOW_SCREEN = """{
+    const share = navigator.mediaDevices.getDisplayMedia;
+    navigator.mediaDevices.getDisplayMedia = async () => {
+        window.questions = (window.questions ?? 0) + 1;
+        await new Promise((choose) => (window.choose = choose));
+        return (window.shared = await share());
+    };
+}"""
+
+
+@pytest.mark.asyncio
+async def test_a_screen_that_is_not_published_is_let_go(server):
+    async with chromium(frame_rate=10) as browser:
+        page = await enter(browser, server, "screen-late", "Ann", script=SLOW_SCREEN)
+
+        async def is_let_go():
+            return await page.evaluate("window.shared?.getTracks().every((track) => track.readyState === 'ended')")
+        # The room ends while the browser asks what to share.
+        await page.click("#share")
+        await page.click("#share")
+        assert await page.evaluate("questions") == 1
+        await page.click("#leave")
+        await page.wait_for_selector("#before:not([hidden])")
+        await page.evaluate("choose()")
+        await until(is_let_go, 5 * PATIENCE, "nothing is captured")
+        assert await page.is_hidden("#error")
+        # The server refuses the stream.
+        await page.click("#join")
+        await page.wait_for_selector(".tile[data-own=true]")
+        await page.evaluate("sluiceRoom().publish = async () => { throw new Error('refused by the test'); }; shared = null")
+        await page.click("#share")
+        await page.evaluate("choose()")
+        await until(is_let_go, 5 * PATIENCE, "nothing is captured")
+        await says(page, "#error", "refused by the test")
+        assert not await is_pressed(page, "#share")
+        assert page.problems == []
+
+
 @pytest.mark.asyncio
 async def test_a_stream_under_another_key_is_black_and_says_why(server):
     async with chromium(frame_rate=10) as browser:
@@ -572,6 +671,18 @@ async def test_keys(server):
         await page.uncheck("#shortcuts")
         await page.keyboard.press("m")
         assert not await is_pressed(page, "#mute")
+
+
+@pytest.mark.asyncio
+async def test_keys_press_no_button_that_is_not_shown(server):
+    async with chromium(frame_rate=10) as browser:
+        page = await open_page(browser, f"{server.url}/room#viewer-keys&view", script=SLOW_SCREEN)
+        await page.click("#watch-only")
+        await page.wait_for_selector("#inside:not([hidden])")
+        await page.keyboard.press("s")
+        assert await page.evaluate("window.questions ?? 0") == 0
+        await page.keyboard.press("c")
+        assert await page.is_visible("#chat")
 
 
 @pytest.mark.asyncio

@@ -36,7 +36,7 @@ export function exactly(deviceId) {
   return deviceId ? { deviceId: { exact: deviceId } } : {};
 }
 
-/** @param {MediaStream|null} media */
+/** @param {MediaStream=} media */
 export function stopTracks(media) {
   for (const track of media?.getTracks() ?? []) track.stop();
 }

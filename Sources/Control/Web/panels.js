@@ -75,7 +75,8 @@ function pressKey(event, hasShortcuts) {
   const isTyping = event.target.closest?.("input:not([type=checkbox]):not([type=radio]), select, textarea, dialog");
   if (isTyping || event.ctrlKey || event.altKey || event.metaKey || event.repeat || !hasShortcuts()) return;
   const button = element(KEYS[event.key.toLowerCase()] ?? "");
-  if (!button || button.hidden || button.disabled) return;
+  // Who only watches has buttons that aren't shown.
+  if (!button?.checkVisibility() || button.disabled) return;
   event.preventDefault();
   button.click();
 }

@@ -1,5 +1,6 @@
 // The room page: joins, and ties what happens in the room to what the page shows.
 
+import { LISTS, listDevices, reasonOf } from "/assets/capture.js";
 import { clearChat, showMessage, startChat } from "/assets/chat.js";
 import { Devices } from "/assets/devices.js";
 import { showExpectedPrivacy } from "/assets/expectation.js";
@@ -29,6 +30,7 @@ const own = new OwnStreams(tiles, devices, getRoom);
 const meters = new Meters(tiles, getRoom);
 const recordButton = new RecordButton(tiles, recorders, getRoom);
 
+devices.lost = loseDevice;
 tiles.sized = (id, height) => room?.setSize(id, height * devicePixelRatio);
 
 /** The pages' tests look at it. */
@@ -82,15 +84,15 @@ function listen() {
   });
   element("key").addEventListener("input", () => showExpectedPrivacy(Boolean(element("key").value)));
   element("name").addEventListener("change", () => remember({ name: element("name").value }));
-  element("camera").addEventListener("change", () => changeDevice("video"));
-  element("microphone").addEventListener("change", () => changeDevice("audio"));
+  element("camera").addEventListener("change", () => chooseDevice("video"));
+  element("microphone").addEventListener("change", () => chooseDevice("audio"));
   for (const [id, name] of [["joins-muted", "joinsMuted"], ["joins-hidden", "joinsHidden"], ["shortcuts", "shortcuts"]]) {
     element(id).addEventListener("change", () => {
       remember({ [name]: element(id).checked });
       if (!room) devices.showMuted();
     });
   }
-  navigator.mediaDevices?.addEventListener("devicechange", () => devices.media && devices.list());
+  navigator.mediaDevices?.addEventListener("devicechange", () => devices.media && listDevices());
   startPanels(() => Boolean(room) && settings.shortcuts);
   startChat((text) => room.send({ text }), (error) => showError(error.message));
 }
@@ -118,7 +120,10 @@ function forgetSettings() {
   element("forgotten").textContent = "Forgotten: this browser stores nothing of this page any more.";
 }
 
-async function changeDevice(kind) {
+async function chooseDevice(kind) {
+  const id = LISTS[kind];
+  remember({ [id]: element(id).value });
+  showError("");
   try {
     if (devices.media) {
       await own.changeDevice(kind);
@@ -132,6 +137,20 @@ async function changeDevice(kind) {
   }
 }
 
+/** A device that was unplugged, or is not allowed any more, gives way to the default one, where there is one. */
+async function loseDevice(kind) {
+  const id = LISTS[kind];
+  element(id).value = "";
+  try {
+    await own.changeDevice(kind);
+    const tell = room ? announce : showError;
+    tell(`The ${id} is gone. The default one is used now.`);
+  } catch (error) {
+    own.silence(kind);
+    showError(`The ${id} is gone. ${reasonOf(error)}`);
+  }
+}
+
 async function enter(role) {
   showError("");
   for (const id of ["join", "watch-only"]) element(id).disabled = true;
@@ -141,8 +160,9 @@ async function enter(role) {
   if (name) remember({ name });
   history.replaceState(null, "", makeFragment({ ...readFragment(), identifier, key }));
   showState("connecting");
+  let joined;
   try {
-    room = await join({
+    joined = await join({
       room: identifier,
       name,
       role,
@@ -155,13 +175,15 @@ async function enter(role) {
     for (const id of ["join", "watch-only"]) element(id).disabled = false;
     return;
   }
+  room = joined;
   // Who only watches has no camera on.
   if (role === "view") devices.close();
   follow(room);
   showInside(role, identifier, key);
   if (role === "publish") {
     await devices.ready;
-    await own.publishCamera();
+    // The room may have been left while the browser asked for the camera, and joined again.
+    if (room === joined) await own.publishCamera();
   }
 }
 
@@ -308,7 +330,7 @@ function hear({ from, data }) {
 // The host
 
 function mutedByHost({ by }) {
-  if (own.silence()) announce(`${nameOf(by)} has muted you. Press Mute to speak again.`);
+  if (own.silence("audio")) announce(`${nameOf(by)} has muted you. Press Mute to speak again.`);
 }
 
 async function act(action, peer) {
