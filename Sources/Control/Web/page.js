@@ -124,6 +124,7 @@ export function showFigures(session, direction) {
   return () => clearInterval(timer);
 }
 
-function rate(bitsPerSecond) {
+/** A bit rate in words. */
+export function rate(bitsPerSecond) {
   return bitsPerSecond >= 1e6 ? `${(bitsPerSecond / 1e6).toFixed(1)} Mbit/s` : `${Math.round(bitsPerSecond / 1e3)} kbit/s`;
 }
