@@ -734,6 +734,59 @@ async def test_joins_leaves_and_messages_are_announced(server):
 
 
 @pytest.mark.asyncio
+async def test_announcements_don_t_take_each_other_s_place(server):
+    async with chromium(frame_rate=10) as browser:
+        page = await enter(browser, server, "many-announcements", "Ann")
+        await page.evaluate("""async () => {
+            const { announce } = await import("/assets/notices.js");
+            for (const number of [1, 2, 3, 4, 5]) announce(`Number ${number}.`);
+        }""")
+        lines = (await page.inner_text("#announcements")).splitlines()
+        assert lines == ["Number 2.", "Number 3.", "Number 4.", "Number 5."]
+        # What was read out once isn't read out again with the next line.
+        assert await page.get_attribute("#announcements", "aria-atomic") == "false"
+        await until(lambda: is_empty(page, "#announcements"), 10 * PATIENCE, "they are gone after a while")
+
+
+HEAR = "text => sluiceRoom().dispatchEvent(new CustomEvent('message', { detail: { from: 'somebody', data: { text } } }))"
+
+
+@pytest.mark.asyncio
+async def test_a_message_opens_the_chat_unless_it_was_closed(server):
+    async with chromium(frame_rate=10) as browser:
+        page = await enter(browser, server, "closed-chat", "Ann")
+        label = page.locator("#chat-toggle")
+        await page.evaluate(HEAR, "first")
+        # It came into a list that was hidden: screen readers hear of it elsewhere.
+        assert await page.is_visible("#chat") and "first" in await page.inner_text("#announcements")
+        await page.evaluate(HEAR, "second")
+        assert "second" not in await page.inner_text("#announcements")
+        for number, close in enumerate((lambda: page.click("#chat .close"), lambda: page.press("#chat-text", "Escape"), label.click)):
+            await close()
+            await page.evaluate(HEAR, f"unwanted {number}")
+            assert await page.is_hidden("#chat") and await label.get_attribute("aria-label") == "Chat, 1 not read"
+            assert f"unwanted {number}" in await page.inner_text("#announcements")
+            await label.click()
+            assert await label.get_attribute("aria-label") == "Chat"
+        # Another panel closes the chat too, but that doesn't say that it isn't wanted.
+        await page.click("#more-toggle")
+        await page.click("#more-toggle")
+        await page.evaluate(HEAR, "last")
+        assert await page.is_visible("#chat")
+
+
+@pytest.mark.asyncio
+async def test_the_chat_keeps_the_last_messages(server):
+    async with chromium(frame_rate=10) as browser:
+        page = await enter(browser, server, "long-chat", "Ann")
+        await page.click("#chat-toggle")
+        await page.evaluate("hear => { for (let number = 1; number <= 510; number += 1) eval(hear)(`message ${number}`); }", HEAR)
+        assert await page.locator("#messages li").count() == 500
+        assert (await page.locator("#messages li").first.inner_text()).endswith("message 11")
+        assert (await page.locator("#messages li").last.inner_text()).endswith("message 510")
+
+
+@pytest.mark.asyncio
 async def test_a_lost_connection_is_seen(own_server):
     async with chromium(frame_rate=10) as browser:
         page = await enter(browser, own_server, "lost", "Ann", PHONE)

@@ -9,15 +9,13 @@ import { Meters } from "/assets/meters.js";
 import { announce, announceChanges, Recorders } from "/assets/notices.js";
 import { OwnStreams, press } from "/assets/own.js";
 import { element, makeFragment, randomIdentifier, readFragment, refuseDamaged, showError, showPrivacy } from "/assets/page.js";
-import { addUnread, ask, setUnread, showPanel, startPanels } from "/assets/panels.js";
+import { ask, offerChat, setUnread, showPanel, startPanels } from "/assets/panels.js";
 import { RecordButton } from "/assets/record-button.js";
 import { forget, remember, settings } from "/assets/settings.js";
 import { Tiles } from "/assets/tiles.js";
 import { join } from "/sdk/sluice.js";
 
 const WORDS = { idle: "Not in the room", connecting: "Connecting…", joined: "In the room", reconnecting: "Connection lost, connecting again…", left: "Left the room" };
-// Below it a panel covers the tiles: an arriving message doesn't open the chat there.
-const NARROW = matchMedia("(max-width: 600px)");
 
 let room = null;
 let known = { peers: new Map(), viewers: 0 };
@@ -318,13 +316,10 @@ function hear({ from, data }) {
   if (typeof data?.recording === "boolean") recorders.note(from, name, data.recording);
   if (typeof data?.text !== "string") return;
   showMessage(name, data.text);
+  // Screen readers read out what is added to a list that is shown, and that only.
   if (!element("chat").hidden) return;
-  if (!NARROW.matches && element("more").hidden) {
-    showPanel("chat");
-    return;
-  }
-  addUnread();
   announce(`${name}: ${data.text.slice(0, 120)}`);
+  offerChat();
 }
 
 // The host
