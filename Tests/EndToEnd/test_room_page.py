@@ -576,6 +576,54 @@ async def test_leaving_saves_the_recording(server, tmp_path):
         assert await page.inner_text("#recording-notice") == ""
 
 
+@pytest.mark.asyncio
+async def test_a_recording_that_ends_by_itself_is_saved(server, tmp_path):
+    keep_recorder = """{
+        const Native = MediaRecorder;
+        window.MediaRecorder = class extends Native { constructor(...given) { super(...given); window.recorder = this; } };
+    }"""
+    async with chromium(frame_rate=10) as browser:
+        page = await enter(browser, server, "record-broken", "Ann", script=keep_recorder)
+        await more(page)
+        await page.click("#record")
+        await page.wait_for_timeout(2500)
+        async with page.expect_download() as waiting:
+            await page.evaluate("recorder.stop()")
+        await (await waiting.value).save_as(tmp_path / "recording.webm")
+        # What the encoder had in hand is lost, the file isn't.
+        with av.open(str(tmp_path / "recording.webm")) as container:
+            assert sum(1 for _ in container.decode(video=0)) > 5
+        assert not await is_pressed(page, "#record") and await page.inner_text("#recording-notice") == ""
+        assert "ended by itself" in await page.inner_text("#error")
+        assert page.problems == []
+
+
+@pytest.mark.asyncio
+async def test_pictures_are_large_enough_for_a_recording(server):
+    async with chromium(frame_rate=10) as browser:
+        page = await enter(browser, server, "record-large", "Ann", {"width": 640, "height": 480})
+        await add_stubs(page, 3)
+        await page.evaluate("""() => {
+            window.heights = {};
+            sluiceRoom().setSize = (id, height) => (heights[id] = height);
+        }""")
+        shown = (720 - 8) / 2
+
+        async def tell(action):
+            await more(page)
+            await action()
+            await page.click("#more .close")
+            await page.wait_for_timeout(100)
+            return await page.evaluate("heights['stub-1']")
+        assert 0 < await tell(lambda: page.wait_for_timeout(0)) < 200
+        assert await tell(lambda: page.click("#record")) == pytest.approx(shown)
+        async with page.expect_download():
+            assert await tell(lambda: page.click("#record")) < 200
+        # One's own picture doesn't come over the network.
+        assert await tell(lambda: page.select_option("#record-what", "own")) < 200
+        assert await tell(lambda: page.click("#record")) < 200
+
+
 async def is_empty(page, selector):
     return await page.inner_text(selector) == ""
 

@@ -29,7 +29,7 @@ const meters = new Meters(tiles, getRoom);
 const recordButton = new RecordButton(tiles, recorders, getRoom);
 
 devices.lost = loseDevice;
-tiles.sized = (id, height) => room?.setSize(id, height * devicePixelRatio);
+tiles.sized = (id, height) => room?.setSize(id, height);
 
 /** The pages' tests look at it. */
 globalThis.sluiceRoom = getRoom;
