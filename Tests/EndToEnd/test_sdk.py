@@ -211,9 +211,14 @@ async def test_another_track_is_muted_before_it_is_sent(server):
             const code = await own.replaceTrack(refused).catch((error) => error.name);
             const kept = own.media.getAudioTracks();
             RTCRtpSender.prototype.replaceTrack = replace;
-            return { sent, code, refused: refused.readyState, good: good.readyState, kept: kept.length === 1 && kept[0] === good };
+            const [before, late] = [good.readyState, await audio()];
+            await own.stop();
+            const stopped = [await codeOf(own.replaceTrack(late)), late.readyState];
+            return { sent, code, refused: refused.readyState, good: before, kept: kept.length === 1 && kept[0] === good, stopped };
         }""")
-    assert result == {"sent": [False], "code": "InvalidModificationError", "refused": "ended", "good": "live", "kept": True}
+    assert result == {
+        "sent": [False], "code": "InvalidModificationError", "refused": "ended", "good": "live", "kept": True, "stopped": ["closed", "ended"],
+    }
 
 
 @pytest.mark.asyncio

@@ -1,8 +1,8 @@
 // Notices that nothing comes through a connection any more, sooner than the browser says so: the network may have changed.
 
 const SAMPLE_MS = 250;
-// So many samples in a row that bring something make a flow. When it stops for so long, it is asked whether the socket still leads anywhere; when
-// it stops for longer, the connection is broken.
+// So many samples in a row that bring something make a flow. When it stops for so long, it is asked whether the socket still leads
+// anywhere; when it stops for longer, the connection is broken.
 const FLOWING_SAMPLES = 4;
 const DOUBT_MS = 450;
 const SILENCE_MS = 900;

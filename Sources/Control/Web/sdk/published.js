@@ -5,6 +5,7 @@ export class LocalStream {
   /** @type {string[]} Kinds of media that are muted. */ muted = [];
   #room;
   #senders = new Map();
+  #isStopped = false;
 
   constructor(room, media, options) {
     this.#room = room;
@@ -40,6 +41,11 @@ export class LocalStream {
    * and the one before goes on.
    */
   async replaceTrack(track) {
+    if (this.#isStopped) {
+      // The stream has ended while a camera was asked for: it is not left on.
+      track.stop();
+      throw new SluiceError({ code: "closed", message: "The stream was stopped." });
+    }
     // Before anything is sent of it, and again for what was muted while that was waited for.
     const heedMuted = () => (track.enabled = !this.muted.includes(track.kind));
     heedMuted();
@@ -77,6 +83,7 @@ export class LocalStream {
 
   /** Ends the stream, and stops its tracks. */
   async stop() {
+    this.#isStopped = true;
     for (const track of this.media.getTracks()) track.stop();
     await this.#room.unpublish(this);
   }
