@@ -49,10 +49,9 @@ export class OwnStreams {
     if (!camera) {
       this.#devices.replace(track);
     } else if (camera.media.getTracks().some((old) => old.kind === kind)) {
-      // Whoever is muted isn't heard for a moment either.
-      track.enabled = !camera.muted.includes(kind);
       await camera.replaceTrack(track);
-      this.#showCamera();
+      // The room may have been left meanwhile.
+      if (camera === this.#camera) this.#showCamera();
     } else {
       await this.#getRoom().unpublish(camera);
       this.#tiles.remove(camera.id);
