@@ -1,7 +1,7 @@
 """Every page in every state that somebody may look at: for screenshots and for the accessibility check."""
 
 from chromium import PATIENCE
-from room_page import add_stubs, enter, open_page
+from room_page import add_stubs, enter, open_anew, open_page
 
 DENY = """() => {
     navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("Permission denied", "NotAllowedError"); };
@@ -23,8 +23,7 @@ async def states(browser, server, viewport, **options):
     yield "start-encrypted", page
 
     for name, path in [("publish", f"publish#{prefix}"), ("watch", "watch"), ("watch-waiting", f"watch#{prefix}-nobody")]:
-        await page.goto(address(path))
-        await page.reload()
+        await open_anew(page, address(path))
         if name == "watch-waiting":
             await page.wait_for_selector("#state[data-state=waiting]")
         yield name, page
@@ -40,8 +39,7 @@ async def states(browser, server, viewport, **options):
     await page.click("#remembered summary")
     await page.click("#forget")
     yield "room-before-settings", page
-    await page.goto(address(f"room#{prefix}-room&key={KEY}&view"))
-    await page.reload()
+    await open_anew(page, address(f"room#{prefix}-room&key={KEY}&view"))
     yield "room-before-view-only", page
     await page.context.close()
 

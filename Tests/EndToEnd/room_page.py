@@ -1,5 +1,7 @@
 """How tests use the room page: entering it, and filling it with streams that nobody sends."""
 
+import urllib.parse
+
 from chromium import PATIENCE, until
 
 DESKTOP = {"width": 1440, "height": 900}
@@ -44,18 +46,44 @@ FAKE_SCREEN = """
         return canvas.captureStream(10);
     };
 """
+# Keeps the tracks that a page opens, and holds them back while `holds` is set: as a question of the browser does.
+KEEP_TRACKS = """{
+    window.tracks = [];
+    window.answers = [];
+    window.holds = false;
+    const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (wanted) => {
+        if (holds) await new Promise((answer) => answers.push(answer));
+        const media = await open(wanted);
+        tracks.push(...media.getTracks());
+        return media;
+    };
+    window.live = () => tracks.filter((track) => track.readyState === "live").map((track) => [track.kind, track.enabled]).sort();
+}"""
+# What the browser does when the last device of a kind is pulled out.
+UNPLUG = """(kind) => {
+    const track = tracks.findLast((track) => track.kind === kind);
+    track.stop();
+    track.dispatchEvent(new Event("ended"));
+}"""
 
 
-async def open_page(browser, address, viewport=DESKTOP, **options):
+async def open_page(browser, address, viewport=DESKTOP, script="", **options):
     """A page in a context of its own. Errors in it fail the test: they are kept in `page.problems`."""
     context = await browser.new_context(viewport=viewport, accept_downloads=True, **options)
     page = await context.new_page()
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
     page.on("console", lambda message: message.type == "error" and page.problems.append(message.text))
-    await page.add_init_script(FAKE_SCREEN)
+    await page.add_init_script(FAKE_SCREEN + script)
     await page.goto(address)
     return page
+
+
+async def open_anew(page, address):
+    """Loads an address that may differ behind its # only."""
+    await page.goto(urllib.parse.urljoin(address, "/"))
+    await page.goto(address)
 
 
 async def enter(browser, server, room, name="", viewport=DESKTOP, **options):

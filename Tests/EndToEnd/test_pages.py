@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from chromium import PATIENCE, chromium, steadily, until
+from room_page import KEEP_TRACKS, UNPLUG
 
 OUTPUT = pathlib.Path(__file__).parent / "output"
 
@@ -196,6 +197,158 @@ async def test_mute_and_camera_off(server):
         assert await page.get_attribute("#mute", "aria-pressed") == "true"
         await page.click("#hide")
         assert await page.get_attribute("#hide", "aria-pressed") == "true"
+
+
+ON, OFF = [["audio", True], ["video", True]], [["audio", False], ["video", False]]
+KEY = "0123456789abcdefghijkl"
+
+
+async def open_publish(browser, server, fragment):
+    """The publisher's page. The requests that it makes of sessions are kept in `page.requests`."""
+    page = await browser.new_page()
+    page.requests = []
+    page.on("request", lambda request: request.method in ("POST", "DELETE") and page.requests.append(request.method))
+    await page.add_init_script(KEEP_TRACKS)
+    await page.goto(f"{server.url}/publish#{fragment}")
+    return page
+
+
+@pytest.mark.asyncio
+async def test_who_is_muted_stays_muted_when_it_starts_again(server):
+    async with chromium() as sender:
+        page = await open_publish(sender, server, "stays-muted")
+        await page.click("#start")
+        await is_state(page, "live")
+        assert await page.evaluate("live()") == ON
+        await page.click("#mute")
+        await page.click("#hide")
+        await page.click("#stop")
+        assert await page.evaluate("live()") == []
+        await page.click("#start")
+        await is_state(page, "live")
+        pressed = [await page.get_attribute(button, "aria-pressed") for button in ("#mute", "#hide")]
+        assert pressed == ["true", "true"] and await page.evaluate("live()") == OFF
+        await page.click("#mute")
+        await page.click("#hide")
+        assert await page.evaluate("live()") == ON
+
+
+@pytest.mark.asyncio
+async def test_stop_while_the_browser_asks_for_the_camera(server):
+    async with chromium() as sender:
+        page = await open_publish(sender, server, "stopped-early")
+        await page.evaluate("holds = true")
+        await page.click("#start")
+        await page.click("#stop")
+        assert await state(page) == "idle"
+        await page.click("#start")
+
+        async def is_asked():
+            return await page.evaluate("answers.length") == 2
+        await until(is_asked, 5, "it asks again")
+        await page.evaluate("answers.forEach((answer) => answer())")
+        await is_state(page, "live")
+        assert await page.evaluate("live()") == ON, "what was asked for first is given back"
+        assert page.requests == ["POST"]
+
+        # The same where a device is changed.
+        await page.select_option("#camera", index=1)
+        await page.click("#stop")
+        await page.evaluate("answers.forEach((answer) => answer())")
+
+        async def is_opened():
+            return await page.evaluate("tracks.length") == 6
+        await until(is_opened, 5, "the device is opened")
+        assert await page.evaluate("live()") == []
+        assert await page.is_hidden("#error") and await page.is_enabled("#start")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("path", ["publish", "watch"])
+async def test_stop_while_the_key_is_made(server, path):
+    async with chromium() as browser:
+        page = await open_publish(browser, server, "")
+        await page.goto(f"{server.url}/{path}")
+        await page.fill("#stream-id", f"key-made-{path}")
+        await page.evaluate("key => (document.querySelector('#key').value = key)", KEY)
+        await page.evaluate("document.querySelector('#start').click(); document.querySelector('#stop').click()")
+        await page.wait_for_timeout(2000)
+        assert await state(page) == "idle" and page.requests == []
+        assert await page.evaluate("live()") == []
+        assert await page.is_enabled("#start") and await page.is_hidden("#error")
+
+
+@pytest.mark.asyncio
+async def test_an_unplugged_device_gives_way_to_the_default_one(server):
+    async with chromium() as sender:
+        page = await open_publish(sender, server, "unplugged")
+        await page.click("#start")
+        await is_state(page, "live")
+        await page.select_option("#camera", index=1)
+
+        async def is_changed():
+            return await page.evaluate("live().length === 2 && tracks.length === 4")
+        await until(is_changed, 5, "the other camera is used")
+        await page.click("#mute")
+        await page.evaluate(UNPLUG, "video")
+
+        async def is_default():
+            return "camera is gone" in await page.inner_text("#error") and await page.evaluate("live().length") == 2
+        await until(is_default, 5, "the default camera is used")
+        assert await page.input_value("#camera") == ""
+        assert await page.evaluate("live()") == [["audio", False], ["video", True]]
+        assert await state(page) == "live"
+
+
+@pytest.mark.asyncio
+async def test_another_privacy_mode_is_said_and_ends_the_session(server):
+    async with chromium() as sender, chromium() as receiver:
+        clear = await open_publish(sender, server, "mode-clear")
+        await clear.click("#start")
+        await is_state(clear, "live")
+        sealed = await open_publish(sender, server, f"mode-sealed&key={KEY}")
+        await sealed.click("#start")
+        await is_state(sealed, "live")
+
+        for path, fragment, said, requests in [
+            ("watch", f"mode-clear&key={KEY}", "not end-to-end encrypted", ["POST"]),
+            ("publish", "mode-sealed/second", "is end-to-end encrypted", ["POST"]),
+            # The server lets whoever only watches in: what isn't wanted is ended there too.
+            ("watch", "mode-sealed", "is end-to-end encrypted", ["POST", "DELETE"]),
+        ]:
+            page = await open_publish(receiver, server, "")
+            await page.goto(f"{server.url}/{path}#{fragment}")
+            if path == "publish":
+                await page.click("#start")
+            await is_state(page, "failed")
+            assert said in await page.inner_text("#error")
+            await page.wait_for_timeout(1500)
+            assert page.requests == requests, (path, fragment)
+            assert await page.is_enabled("#start")
+
+
+@pytest.mark.asyncio
+async def test_a_stopped_session_leaves_no_listener_behind(server):
+    async with chromium(fake_devices=False) as browser:
+        page = await browser.new_page()
+        await page.add_init_script("""
+            window.listening = 0;
+            const listen = window.addEventListener;
+            window.addEventListener = function (type, action, options) {
+                if (type === "pagehide") {
+                    listening += 1;
+                    options?.signal?.addEventListener("abort", () => (listening -= 1));
+                }
+                return listen.call(this, type, action, options);
+            };
+        """)
+        await page.goto(f"{server.url}/watch#nobody-is-here")
+        for _ in range(3):
+            await is_state(page, "waiting")
+            assert await page.evaluate("listening") == 1
+            await page.click("#stop")
+            assert await page.evaluate("listening") == 0
+            await page.click("#start")
 
 
 @pytest.mark.asyncio

@@ -8,7 +8,8 @@ import numpy
 import pytest
 
 from chromium import PATIENCE, chromium, until
-from room_page import DESKTOP, PHONE, add_stubs, boxes, enter, is_pressed, open_page, says
+from room_page import (
+    DESKTOP, KEEP_TRACKS, PHONE, UNPLUG, add_stubs, boxes, enter, is_pressed, open_anew, open_page, says)
 
 
 async def more(page):
@@ -97,6 +98,65 @@ async def test_only_watching_lets_the_camera_go(server):
         assert await page.evaluate("track.readyState") == "ended"
 
 
+HELD = KEEP_TRACKS + "holds = true;"
+
+
+@pytest.mark.asyncio
+async def test_a_camera_that_is_granted_after_only_watch_is_let_go(server):
+    async with chromium(frame_rate=10) as browser:
+        page = await open_page(browser, f"{server.url}/room#granted-late", script=HELD)
+        await page.click("#watch-only")
+        await page.wait_for_selector("#inside:not([hidden])")
+        await page.evaluate("answers.forEach((answer) => answer())")
+
+        async def is_opened():
+            return await page.evaluate("tracks.length") == 2
+        await until(is_opened, 5 * PATIENCE, "the browser opens the devices")
+        assert await page.evaluate("live()") == []
+        assert page.problems == []
+
+
+@pytest.mark.asyncio
+async def test_joining_again_while_the_browser_asks_publishes_once(server):
+    async with chromium(frame_rate=10) as browser:
+        page = await open_page(browser, f"{server.url}/room#joined-twice", script=HELD)
+        for _ in range(2):
+            await page.click("#join")
+            await page.wait_for_selector("#inside:not([hidden])")
+            await page.click("#leave")
+            await page.wait_for_selector("#before:not([hidden])")
+        await page.click("#join")
+        await page.wait_for_selector("#inside:not([hidden])")
+        await page.evaluate("answers.forEach((answer) => answer())")
+        await page.wait_for_selector(".tile[data-own=true]")
+
+        async def is_opened():
+            return await page.evaluate("tracks.length") == 6
+        await until(is_opened, 5 * PATIENCE, "the browser opens the devices")
+        await page.wait_for_timeout(500)
+        assert await page.evaluate("sluiceRoom().published.length") == 1
+        assert await page.locator(".tile").count() == 1
+        assert await page.evaluate("live()") == [["audio", True], ["video", True]]
+        assert page.problems == []
+
+
+@pytest.mark.asyncio
+async def test_an_unplugged_device_gives_way_to_the_default_one(server):
+    async with chromium(frame_rate=10) as browser:
+        page = await enter(browser, server, "pulled-out", "Ann", script=KEEP_TRACKS)
+        await page.click("#mute")
+        await page.evaluate(UNPLUG, "audio")
+        await says(page, "#announcements", "The microphone is gone. The default one is used now.")
+        assert await page.evaluate("live()") == [["audio", False], ["video", True]]
+        # Where there is no other, the others are told at least that there is no picture.
+        await page.evaluate("() => { navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotFoundError'); }; }")
+        await page.evaluate(UNPLUG, "video")
+        await says(page, "#error", "The camera is gone.")
+        assert await is_pressed(page, "#hide")
+        assert await page.evaluate("sluiceRoom().published[0].muted.sort()") == ["audio", "video"]
+        assert page.problems == []
+
+
 @pytest.mark.asyncio
 async def test_a_key_never_joins_a_room_that_is_not_encrypted(server):
     async with chromium(frame_rate=10) as browser:
@@ -108,6 +168,44 @@ async def test_a_key_never_joins_a_room_that_is_not_encrypted(server):
         await page.wait_for_selector("#error:not([hidden])")
         assert await page.is_hidden("#inside") and await page.is_enabled("#join")
         assert await page.get_attribute("#privacy", "data-mode") == "asked"
+
+
+@pytest.mark.asyncio
+async def test_a_key_may_have_any_characters(server):
+    async with chromium(fake_devices=False) as browser:
+        page = await open_page(browser, f"{server.url}/room#any&key=a=b%26c%25=&view")
+        assert await page.input_value("#key") == "a=b&c%="
+        assert await page.evaluate("""async () => {
+            const { makeFragment, readFragment } = await import("/assets/page.js");
+            const key = "a=b&c%=#ü ";
+            return readFragment(makeFragment({ identifier: "any", key })).key === key;
+        }""")
+        # Another address that is pasted into the same tab is another page.
+        await page.evaluate("location.hash = '#other&key=another-key'")
+
+        async def is_other():
+            return await page.input_value("#room-id") == "other" and await page.input_value("#key") == "another-key"
+        await until(is_other, 5 * PATIENCE, "the page shows the other room")
+
+
+DAMAGED = ["damaged&key=50%off", "damaged&key=", "damaged&key", "damaged&amp;key=0123456789abcdefghijkl", "damaged&Key=0123456789abcdefghijkl",
+           "damaged%26key=0123456789abcdefghijkl"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("fragment", DAMAGED)
+async def test_a_damaged_address_never_means_without_encryption(server, fragment):
+    async with chromium(frame_rate=10) as browser:
+        page = await open_page(browser, f"{server.url}/room#{fragment}")
+        for path, buttons in (("room", ["join", "watch-only"]), ("publish", ["start"]), ("watch", ["start"])):
+            await open_anew(page, f"{server.url}/{path}#{fragment}")
+            assert "This address is damaged" in await page.inner_text("#error"), path
+            assert all([await page.is_disabled(f"#{button}") for button in buttons]), path
+            # Nor does Enter in a field begin.
+            await page.press("#name" if path == "room" else "#stream-id", "Enter")
+            assert await page.get_attribute("#state", "data-state") == "idle", path
+        assert await page.evaluate("asked") == 0, "the camera stays off"
+        assert page.problems == []
 
 
 @pytest.mark.asyncio
@@ -173,8 +271,7 @@ async def test_settings_are_remembered_and_forgotten(server):
         await page.select_option("#camera", index=1)
         camera = await page.input_value("#camera")
         assert camera
-        await page.goto(f"{server.url}/room#elsewhere")
-        await page.reload()
+        await open_anew(page, f"{server.url}/room#elsewhere")
         await page.wait_for_selector("#placeholder[hidden]", state="attached")
         assert await page.input_value("#name") == "Ann" and await page.is_checked("#joins-muted")
 
@@ -324,6 +421,45 @@ async def test_a_shared_screen_is_seen_by_others(server):
         await ben.wait_for_selector(".tile[data-kind=screen]", state="detached")
 
 
+# Asks what to share until `choose` is called; `shared` is what it gave.
+SLOW_SCREEN = """{
+    const share = navigator.mediaDevices.getDisplayMedia;
+    navigator.mediaDevices.getDisplayMedia = async () => {
+        window.questions = (window.questions ?? 0) + 1;
+        await new Promise((choose) => (window.choose = choose));
+        return (window.shared = await share());
+    };
+}"""
+
+
+@pytest.mark.asyncio
+async def test_a_screen_that_is_not_published_is_let_go(server):
+    async with chromium(frame_rate=10) as browser:
+        page = await enter(browser, server, "screen-late", "Ann", script=SLOW_SCREEN)
+
+        async def is_let_go():
+            return await page.evaluate("window.shared?.getTracks().every((track) => track.readyState === 'ended')")
+        # The room ends while the browser asks what to share.
+        await page.click("#share")
+        await page.click("#share")
+        assert await page.evaluate("questions") == 1
+        await page.click("#leave")
+        await page.wait_for_selector("#before:not([hidden])")
+        await page.evaluate("choose()")
+        await until(is_let_go, 5 * PATIENCE, "nothing is captured")
+        assert await page.is_hidden("#error")
+        # The server refuses the stream.
+        await page.click("#join")
+        await page.wait_for_selector(".tile[data-own=true]")
+        await page.evaluate("sluiceRoom().publish = async () => { throw new Error('refused by the test'); }; shared = null")
+        await page.click("#share")
+        await page.evaluate("choose()")
+        await until(is_let_go, 5 * PATIENCE, "nothing is captured")
+        await says(page, "#error", "refused by the test")
+        assert not await is_pressed(page, "#share")
+        assert page.problems == []
+
+
 @pytest.mark.asyncio
 async def test_a_stream_under_another_key_is_black_and_says_why(server):
     async with chromium(frame_rate=10) as browser:
@@ -440,6 +576,54 @@ async def test_leaving_saves_the_recording(server, tmp_path):
         assert await page.inner_text("#recording-notice") == ""
 
 
+@pytest.mark.asyncio
+async def test_a_recording_that_ends_by_itself_is_saved(server, tmp_path):
+    keep_recorder = """{
+        const Native = MediaRecorder;
+        window.MediaRecorder = class extends Native { constructor(...given) { super(...given); window.recorder = this; } };
+    }"""
+    async with chromium(frame_rate=10) as browser:
+        page = await enter(browser, server, "record-broken", "Ann", script=keep_recorder)
+        await more(page)
+        await page.click("#record")
+        await page.wait_for_timeout(2500)
+        async with page.expect_download() as waiting:
+            await page.evaluate("recorder.stop()")
+        await (await waiting.value).save_as(tmp_path / "recording.webm")
+        # What the encoder had in hand is lost, the file isn't.
+        with av.open(str(tmp_path / "recording.webm")) as container:
+            assert sum(1 for _ in container.decode(video=0)) > 5
+        assert not await is_pressed(page, "#record") and await page.inner_text("#recording-notice") == ""
+        assert "ended by itself" in await page.inner_text("#error")
+        assert page.problems == []
+
+
+@pytest.mark.asyncio
+async def test_pictures_are_large_enough_for_a_recording(server):
+    async with chromium(frame_rate=10) as browser:
+        page = await enter(browser, server, "record-large", "Ann", {"width": 640, "height": 480})
+        await add_stubs(page, 3)
+        await page.evaluate("""() => {
+            window.heights = {};
+            sluiceRoom().setSize = (id, height) => (heights[id] = height);
+        }""")
+        shown = (720 - 8) / 2
+
+        async def tell(action):
+            await more(page)
+            await action()
+            await page.click("#more .close")
+            await page.wait_for_timeout(100)
+            return await page.evaluate("heights['stub-1']")
+        assert 0 < await tell(lambda: page.wait_for_timeout(0)) < 200
+        assert await tell(lambda: page.click("#record")) == pytest.approx(shown)
+        async with page.expect_download():
+            assert await tell(lambda: page.click("#record")) < 200
+        # One's own picture doesn't come over the network.
+        assert await tell(lambda: page.select_option("#record-what", "own")) < 200
+        assert await tell(lambda: page.click("#record")) < 200
+
+
 async def is_empty(page, selector):
     return await page.inner_text(selector) == ""
 
@@ -538,6 +722,18 @@ async def test_keys(server):
 
 
 @pytest.mark.asyncio
+async def test_keys_press_no_button_that_is_not_shown(server):
+    async with chromium(frame_rate=10) as browser:
+        page = await open_page(browser, f"{server.url}/room#viewer-keys&view", script=SLOW_SCREEN)
+        await page.click("#watch-only")
+        await page.wait_for_selector("#inside:not([hidden])")
+        await page.keyboard.press("s")
+        assert await page.evaluate("window.questions ?? 0") == 0
+        await page.keyboard.press("c")
+        assert await page.is_visible("#chat")
+
+
+@pytest.mark.asyncio
 async def test_tab_reaches_every_control_and_shows_where_it_is(server):
     async with chromium(frame_rate=10) as browser:
         page = await enter(browser, server, "tab", "Ann")
@@ -583,6 +779,59 @@ async def test_joins_leaves_and_messages_are_announced(server):
         await ben.click("#leave")
         await says(ann, "#announcements", "Ben left.")
         assert ann.problems == [] and ben.problems == []
+
+
+@pytest.mark.asyncio
+async def test_announcements_don_t_take_each_other_s_place(server):
+    async with chromium(frame_rate=10) as browser:
+        page = await enter(browser, server, "many-announcements", "Ann")
+        await page.evaluate("""async () => {
+            const { announce } = await import("/assets/notices.js");
+            for (const number of [1, 2, 3, 4, 5]) announce(`Number ${number}.`);
+        }""")
+        lines = (await page.inner_text("#announcements")).splitlines()
+        assert lines == ["Number 2.", "Number 3.", "Number 4.", "Number 5."]
+        # What was read out once isn't read out again with the next line.
+        assert await page.get_attribute("#announcements", "aria-atomic") == "false"
+        await until(lambda: is_empty(page, "#announcements"), 10 * PATIENCE, "they are gone after a while")
+
+
+HEAR = "text => sluiceRoom().dispatchEvent(new CustomEvent('message', { detail: { from: 'somebody', data: { text } } }))"
+
+
+@pytest.mark.asyncio
+async def test_a_message_opens_the_chat_unless_it_was_closed(server):
+    async with chromium(frame_rate=10) as browser:
+        page = await enter(browser, server, "closed-chat", "Ann")
+        label = page.locator("#chat-toggle")
+        await page.evaluate(HEAR, "first")
+        # It came into a list that was hidden: screen readers hear of it elsewhere.
+        assert await page.is_visible("#chat") and "first" in await page.inner_text("#announcements")
+        await page.evaluate(HEAR, "second")
+        assert "second" not in await page.inner_text("#announcements")
+        for number, close in enumerate((lambda: page.click("#chat .close"), lambda: page.press("#chat-text", "Escape"), label.click)):
+            await close()
+            await page.evaluate(HEAR, f"unwanted {number}")
+            assert await page.is_hidden("#chat") and await label.get_attribute("aria-label") == "Chat, 1 not read"
+            assert f"unwanted {number}" in await page.inner_text("#announcements")
+            await label.click()
+            assert await label.get_attribute("aria-label") == "Chat"
+        # Another panel closes the chat too, but that doesn't say that it isn't wanted.
+        await page.click("#more-toggle")
+        await page.click("#more-toggle")
+        await page.evaluate(HEAR, "last")
+        assert await page.is_visible("#chat")
+
+
+@pytest.mark.asyncio
+async def test_the_chat_keeps_the_last_messages(server):
+    async with chromium(frame_rate=10) as browser:
+        page = await enter(browser, server, "long-chat", "Ann")
+        await page.click("#chat-toggle")
+        await page.evaluate("hear => { for (let number = 1; number <= 510; number += 1) eval(hear)(`message ${number}`); }", HEAR)
+        assert await page.locator("#messages li").count() == 500
+        assert (await page.locator("#messages li").first.inner_text()).endswith("message 11")
+        assert (await page.locator("#messages li").last.inner_text()).endswith("message 510")
 
 
 @pytest.mark.asyncio

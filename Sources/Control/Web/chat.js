@@ -3,6 +3,8 @@
 import { element } from "/assets/page.js";
 
 const MAXIMUM_LENGTH = 2000;
+// A room may be open for days: older messages give way.
+const MAXIMUM_COUNT = 500;
 
 /** @param {(text: string) => Promise<void>} send Says it to the others. */
 export function startChat(send, onError) {
@@ -28,8 +30,10 @@ export function showMessage(from, text) {
   const name = document.createElement("strong");
   name.textContent = `${from}: `;
   item.append(name, text.slice(0, MAXIMUM_LENGTH));
-  element("messages").append(item);
-  element("messages").scrollTop = element("messages").scrollHeight;
+  const list = element("messages");
+  list.append(item);
+  while (list.children.length > MAXIMUM_COUNT) list.firstElementChild.remove();
+  list.scrollTop = list.scrollHeight;
 }
 
 export function clearChat() {

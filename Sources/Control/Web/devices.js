@@ -1,41 +1,55 @@
 // The camera and the microphone: opened for the preview, kept for the room.
 
+import { exactly, LISTS, listDevices, openDevices, reasonOf, stopTracks } from "/assets/capture.js";
 import { element } from "/assets/page.js";
-import { remember, settings } from "/assets/settings.js";
-
-const KINDS = { video: "camera", audio: "microphone" };
+import { settings } from "/assets/settings.js";
 
 export class Devices {
   /** @type {MediaStream|null} What is open. */ media = null;
   /** Settled once the devices were asked for. */ ready = Promise.resolve();
+  /** @type {(kind: "audio"|"video") => void} Told of a device that was unplugged, or is not allowed any more. */ lost = () => {};
+  // Counts openings and closings: what the browser grants to an earlier one comes too late, and is given back.
+  #run = 0;
 
   /** Asks for both devices, or for the one that there is, and shows what comes of it. */
   open() {
-    this.ready = this.#open();
+    this.ready = this.#open(++this.#run);
     return this.ready;
   }
 
   /** Lets the devices go. */
   close() {
-    for (const track of this.media?.getTracks() ?? []) track.stop();
+    this.#run += 1;
+    stopTracks(this.media);
     this.media = null;
     element("preview").srcObject = null;
     element("placeholder").hidden = false;
   }
 
-  async #open() {
+  async #open(run) {
+    let media;
     try {
-      this.media = await openAny();
+      media = await openAny();
     } catch (error) {
-      element("placeholder").textContent = reasonOf(error);
+      if (run === this.#run) element("placeholder").textContent = `${reasonOf(error)} Then load the page again, or join without.`;
       return;
     }
-    element("preview").srcObject = this.media;
-    const hasPicture = this.media.getVideoTracks().length > 0;
+    if (run !== this.#run) {
+      stopTracks(media);
+      return;
+    }
+    this.media = media;
+    for (const track of media.getTracks()) this.#watch(track);
+    element("preview").srcObject = media;
+    const hasPicture = media.getVideoTracks().length > 0;
     element("placeholder").hidden = hasPicture;
     if (!hasPicture) element("placeholder").textContent = "No camera was found: others will hear you.";
     this.showMuted();
-    await this.list();
+    await listDevices(settings);
+  }
+
+  #watch(track) {
+    track.addEventListener("ended", () => this.media?.getTracks().includes(track) && this.lost(track.kind));
   }
 
   /** Shows in the preview what it would be joined with. */
@@ -44,10 +58,23 @@ export class Devices {
     for (const track of this.media?.getVideoTracks() ?? []) track.enabled = !settings.joinsHidden;
   }
 
-  /** Opens the device that was chosen now. @param {"audio"|"video"} kind */
+  /**
+   * Opens the device that is chosen now.
+   *
+   * @param {"audio"|"video"} kind
+   * @returns {Promise<MediaStreamTrack|null>} null where meanwhile another was chosen, or the devices were let go.
+   */
   async openChosen(kind) {
-    remember({ [KINDS[kind]]: element(KINDS[kind]).value });
-    return (await openDevices({ [kind]: true })).getTracks()[0];
+    const list = element(LISTS[kind]);
+    const chosen = list.value;
+    const media = await openWanted({ [kind]: true });
+    if (list.value !== chosen || !this.media) {
+      stopTracks(media);
+      return null;
+    }
+    const [track] = media.getTracks();
+    this.#watch(track);
+    return track;
   }
 
   /** Puts a track in the place of the one of its kind. */
@@ -60,21 +87,6 @@ export class Devices {
     this.media.addTrack(track);
   }
 
-  /** Fills the lists of devices. */
-  async list() {
-    const devices = await navigator.mediaDevices.enumerateDevices();
-    for (const [id, kind, name] of [["camera", "videoinput", "Camera"], ["microphone", "audioinput", "Microphone"]]) {
-      const list = element(id);
-      list.replaceChildren(new Option(`Default ${name.toLowerCase()}`, ""));
-      devices.filter((device) => device.kind === kind && device.deviceId).forEach((device, index) => {
-        list.append(new Option(device.label || `${name} ${index + 1}`, device.deviceId));
-      });
-      list.value = settings[id];
-      // A device that was unplugged since is not chosen any more.
-      if (list.selectedIndex < 0) list.value = "";
-    }
-  }
-
   /** Shows how loud the microphone is, until `isOver` says so. */
   showLevel(isOver) {
     if (!this.media?.getAudioTracks().length) return;
@@ -84,7 +96,7 @@ export class Devices {
     let track = null;
     const samples = new Float32Array(analyser.fftSize);
     const timer = setInterval(() => {
-      if (isOver()) {
+      if (isOver() || !this.media) {
         clearInterval(timer);
         context.close();
         return;
@@ -106,7 +118,7 @@ async function openAny() {
   let first = null;
   for (const wanted of [{ audio: true, video: true }, { video: true }, { audio: true }]) {
     try {
-      return await openDevices(wanted);
+      return await openWanted(wanted);
     } catch (error) {
       first ??= error;
       // Who said no is not asked again.
@@ -116,9 +128,8 @@ async function openAny() {
   throw first;
 }
 
-async function openDevices({ audio = false, video = false }) {
-  if (!navigator.mediaDevices) throw new Error("this page needs HTTPS to use a camera.");
-  const open = (camera, microphone) => navigator.mediaDevices.getUserMedia({
+async function openWanted({ audio = false, video = false }) {
+  const open = (camera, microphone) => openDevices({
     audio: audio ? { echoCancellation: true, noiseSuppression: true, ...exactly(microphone) } : false,
     video: video ? { width: { ideal: 1280 }, height: { ideal: 720 }, ...exactly(camera) } : false,
   });
@@ -129,18 +140,5 @@ async function openDevices({ audio = false, video = false }) {
     // A remembered device may be gone.
     if (error.name !== "OverconstrainedError") throw error;
     return open("", "");
-  }
-}
-
-function exactly(deviceId) {
-  return deviceId ? { deviceId: { exact: deviceId } } : {};
-}
-
-function reasonOf(error) {
-  switch (error.name) {
-    case "NotAllowedError": return "The camera and the microphone are not allowed. You can join without, or allow them in the browser and load the page again.";
-    case "NotFoundError": return "No camera and no microphone were found. You can join without.";
-    case "NotReadableError": return "The camera or the microphone is in use by another program.";
-    default: return `No camera: ${error.message}`;
   }
 }

@@ -3,16 +3,19 @@
 import { element } from "/assets/page.js";
 
 const SHOWN_MS = 6000;
+// More lines would hide who is seen. Screen readers have heard of the older ones when they give way.
+const MAXIMUM_LINES = 4;
 // A little more than three of the times that one who records says so (record-button.js).
 const RECORDING_LASTS_MS = 35_000;
 
-let timer = null;
-
-/** Says something for a moment, to screen readers too. */
+/** Says something for a moment, to screen readers too: in a line of its own, which takes the place of nothing else. */
 export function announce(text) {
-  element("announcements").textContent = text;
-  clearTimeout(timer);
-  timer = setTimeout(() => (element("announcements").textContent = ""), SHOWN_MS);
+  const line = document.createElement("span");
+  line.textContent = text;
+  const lines = element("announcements");
+  lines.append(line);
+  if (lines.children.length > MAXIMUM_LINES) lines.firstElementChild.remove();
+  setTimeout(() => line.remove(), SHOWN_MS);
 }
 
 /** Tells who came and who went between two lists of peers, by id. */

@@ -1,5 +1,7 @@
 // The words of the statistics overlay.
 
+import { rate } from "/assets/page.js";
+
 /** Lines for one tile. @param {import("/assets/quality.js").Figures} figures */
 export function linesOf(figures) {
   const picture = figures.width ? [`${figures.width} × ${figures.height}`, `${Math.round(figures.framesPerSecond)} fps`] : [];
@@ -28,8 +30,4 @@ function perFrame({ frames, milliseconds: spent }) {
 
 function milliseconds(seconds) {
   return `${Math.round(seconds * 1000)} ms`;
-}
-
-function rate(bitsPerSecond) {
-  return bitsPerSecond >= 1e6 ? `${(bitsPerSecond / 1e6).toFixed(1)} Mbit/s` : `${Math.round(bitsPerSecond / 1e3)} kbit/s`;
 }

@@ -1,5 +1,6 @@
 // One's own streams: the camera with its microphone, and the screen.
 
+import { stopTracks } from "/assets/capture.js";
 import { element, showError } from "/assets/page.js";
 
 const BUTTONS = { audio: "mute", video: "hide" };
@@ -10,6 +11,7 @@ export class OwnStreams {
   #getRoom;
   #camera = null;
   #screen = null;
+  /** Whether the browser asks what to share. */ #isChoosing = false;
 
   /**
    * @param {import("/assets/tiles.js").Tiles} tiles
@@ -22,27 +24,34 @@ export class OwnStreams {
     this.#getRoom = getRoom;
   }
 
+  /** Publishes the devices that are open, unless that was done. */
   async publishCamera() {
     const room = this.#getRoom();
-    if (!room || !this.#devices.media) return;
+    const { media } = this.#devices;
+    if (!room || !media || room.published.some((stream) => stream.media === media)) return;
+    let camera;
     try {
-      this.#camera = await room.publish(this.#devices.media, { kind: "camera" });
+      camera = await room.publish(media, { kind: "camera" });
     } catch (error) {
-      showError(error.message);
+      if (room === this.#getRoom()) showError(error.message);
       return;
     }
+    if (room !== this.#getRoom()) return;
+    this.#camera = camera;
     this.#showCamera();
   }
 
-  /** Goes on with the device that was chosen now. @param {"audio"|"video"} kind */
+  /** Goes on with the device that is chosen now. @param {"audio"|"video"} kind */
   async changeDevice(kind) {
     const track = await this.#devices.openChosen(kind);
+    if (!track) return;
     const camera = this.#camera;
     if (!camera) {
       this.#devices.replace(track);
     } else if (camera.media.getTracks().some((old) => old.kind === kind)) {
       await camera.replaceTrack(track);
-      this.#showCamera();
+      // The room may have been left meanwhile.
+      if (camera === this.#camera) this.#showCamera();
     } else {
       await this.#getRoom().unpublish(camera);
       this.#tiles.remove(camera.id);
@@ -60,39 +69,58 @@ export class OwnStreams {
     await told.catch((error) => showError(error.message));
   }
 
-  /** @returns {boolean} Whether there was something to mute. */
-  silence() {
-    if (!this.#camera || this.#camera.muted.includes("audio")) return false;
-    this.toggle("audio");
+  /** Mutes. @param {"audio"|"video"} kind @returns {boolean} Whether there was something to mute. */
+  silence(kind) {
+    if (!this.#camera || this.#camera.muted.includes(kind)) return false;
+    this.toggle(kind);
     return true;
   }
 
   /** Begins to share the screen, or ends it. */
   async share() {
-    if (this.#screen) {
-      const stream = this.#screen;
-      this.#screen = null;
-      press("share", false);
-      this.#tiles.remove(stream.id);
-      await stream.stop().catch((error) => showError(error.message));
+    if (!this.#screen) {
+      await this.#startScreen();
       return;
     }
+    const stream = this.#screen;
+    this.#screen = null;
+    press("share", false);
+    this.#tiles.remove(stream.id);
+    await stream.stop().catch((error) => showError(error.message));
+  }
+
+  async #startScreen() {
+    if (this.#isChoosing) return;
+    const room = this.#getRoom();
+    let display = null;
+    let screen = null;
+    this.#isChoosing = true;
     try {
-      const display = await navigator.mediaDevices.getDisplayMedia({ video: true, audio: true });
-      this.#screen = await this.#getRoom().publish(display, { kind: "screen" });
-      press("share", true);
-      this.#show(this.#screen, "Your screen");
-      display.getVideoTracks()[0].addEventListener("ended", () => this.#screen && this.share());
+      display = await navigator.mediaDevices.getDisplayMedia({ video: true, audio: true });
+      if (room === this.#getRoom()) screen = await room.publish(display, { kind: "screen" });
     } catch (error) {
       // Who closes the browser's question has changed their mind.
-      if (error.name !== "NotAllowedError") showError(`The screen can't be shared: ${error.message}`);
+      if (error.name !== "NotAllowedError" && room === this.#getRoom()) showError(`The screen can't be shared: ${error.message}`);
     }
+    this.#isChoosing = false;
+    // The room may have ended while one chose.
+    if (!screen || room !== this.#getRoom()) {
+      stopTracks(display);
+      return;
+    }
+    this.#screen = screen;
+    press("share", true);
+    this.#show(screen, "Your screen");
+    const [picture] = display.getVideoTracks();
+    const end = () => this.#screen === screen && this.share();
+    picture.addEventListener("ended", end);
+    if (picture.readyState === "ended") end();
   }
 
   /** After the room: nothing is shared any more. The camera stays for the preview. */
   end() {
     this.#camera = null;
-    this.#screen?.media.getTracks().forEach((track) => track.stop());
+    stopTracks(this.#screen?.media);
     this.#screen = null;
     for (const button of ["mute", "hide", "share"]) press(button, false);
   }

@@ -35,22 +35,48 @@ export function showError(message) {
  * What the address says after its #, which browsers send to nobody: an id, `room` or `room/stream`, then `&key=` with the key of
  * an encrypted room and `&view` where somebody is only to watch.
  *
- * @returns {{identifier: string, key: string, isViewOnly: boolean}} Empty where nothing is given.
+ * @returns {{identifier: string, key: string, isViewOnly: boolean, problem: string}} Empty where nothing is given. `problem` says
+ *   what is wrong with a damaged address: nobody is to join by one, as what was lost may be the key that was to encrypt.
  */
 export function readFragment(hash = location.hash) {
   const [first, ...rest] = hash.slice(1).split("&");
-  const options = new Map(rest.map((item) => item.split("=").map(decoded)));
+  const options = new Map(rest.map(splitOption));
   const identifier = decoded(first);
+  const isIdentifier = /^[A-Za-z0-9_-]{1,128}(\/[A-Za-z0-9_-]{1,128})?$/.test(identifier);
   return {
-    identifier: /^[A-Za-z0-9_-]{1,128}(\/[A-Za-z0-9_-]{1,128})?$/.test(identifier) ? identifier : "",
+    identifier: isIdentifier ? identifier : "",
     key: options.get("key") ?? "",
     isViewOnly: options.has("view"),
+    problem: problemOf(isIdentifier || !first, options),
   };
 }
 
 /** The other way about: `#…` for an address. */
 export function makeFragment({ identifier, key = "", isViewOnly = false }) {
   return `#${identifier}${key ? `&key=${encodeURIComponent(key)}` : ""}${isViewOnly ? "&view" : ""}`;
+}
+
+/** Says what is wrong with an address, and lets nobody begin with it. @returns {boolean} Whether something is. */
+export function refuseDamaged({ problem }, ...buttons) {
+  if (!problem) return false;
+  showError(`${problem} Ask for the address again, and open it as it was given to you.`);
+  for (const button of buttons) element(button).disabled = true;
+  return true;
+}
+
+// Another address that is pasted into the same tab differs behind the # only: browsers don't load the page again for that.
+addEventListener("hashchange", () => location.reload());
+
+function splitOption(item) {
+  const [name, ...value] = item.split("=");
+  return [decoded(name), decoded(value.join("="))];
+}
+
+function problemOf(hasIdentifier, options) {
+  if (!hasIdentifier) return "This address is damaged: it names no room.";
+  if (options.has("key") && !options.get("key")) return "This address is damaged: its key can't be read.";
+  const unknown = [...options.keys()].find((name) => !["key", "view"].includes(name));
+  return unknown === undefined ? "" : `This address is damaged: “${unknown}” is nothing that this page knows.`;
 }
 
 function decoded(text) {
@@ -98,6 +124,7 @@ export function showFigures(session, direction) {
   return () => clearInterval(timer);
 }
 
-function rate(bitsPerSecond) {
+/** A bit rate in words. */
+export function rate(bitsPerSecond) {
   return bitsPerSecond >= 1e6 ? `${(bitsPerSecond / 1e6).toFixed(1)} Mbit/s` : `${Math.round(bitsPerSecond / 1e3)} kbit/s`;
 }

@@ -3,19 +3,26 @@
 import { element } from "/assets/page.js";
 
 const PANELS = { chat: "chat-toggle", more: "more-toggle" };
+// Below it a panel covers the tiles.
+const NARROW = matchMedia("(max-width: 600px)");
 const KEYS = { m: "mute", v: "hide", s: "share", c: "chat-toggle" };
 
 let unread = 0;
+let isChatDeclined = false;
 
 /** @param {() => boolean} hasShortcuts Whether letters are shortcuts now. */
 export function startPanels(hasShortcuts) {
   for (const [panel, button] of Object.entries(PANELS)) {
     element(button).addEventListener("click", () => {
-      showPanel(element(panel).hidden ? panel : null);
-      if (panel === "chat" && !element(panel).hidden) element("chat-text").focus();
+      if (!element(panel).hidden) {
+        close(panel);
+        return;
+      }
+      showPanel(panel);
+      if (panel === "chat") element("chat-text").focus();
     });
-    element(panel).querySelector(".close").addEventListener("click", () => close(button));
-    element(panel).addEventListener("keydown", (event) => event.key === "Escape" && close(button));
+    element(panel).querySelector(".close").addEventListener("click", () => close(panel));
+    element(panel).addEventListener("keydown", (event) => event.key === "Escape" && close(panel));
   }
   document.addEventListener("keydown", (event) => pressKey(event, hasShortcuts));
 }
@@ -26,12 +33,15 @@ export function showPanel(shown) {
     element(panel).hidden = panel !== shown;
     element(button).setAttribute("aria-expanded", String(panel === shown));
   }
-  if (shown === "chat") setUnread(0);
+  if (shown !== "chat") return;
+  isChatDeclined = false;
+  setUnread(0);
 }
 
-/** One more message that was not seen. */
-export function addUnread() {
-  setUnread(unread + 1);
+/** Opens the chat for a message, or counts it: where the chat would cover something, or somebody has closed it. */
+export function offerChat() {
+  if (NARROW.matches || !element("more").hidden || isChatDeclined) setUnread(unread + 1);
+  else showPanel("chat");
 }
 
 /** Says beside the chat's button how many messages were not seen. */
@@ -65,9 +75,10 @@ export function ask(title, choices) {
   return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true }));
 }
 
-function close(button) {
+function close(panel) {
   showPanel(null);
-  element(button).focus();
+  if (panel === "chat") isChatDeclined = true;
+  element(PANELS[panel]).focus();
 }
 
 /** Letters are shortcuts in the room, except where one types. */
@@ -75,7 +86,8 @@ function pressKey(event, hasShortcuts) {
   const isTyping = event.target.closest?.("input:not([type=checkbox]):not([type=radio]), select, textarea, dialog");
   if (isTyping || event.ctrlKey || event.altKey || event.metaKey || event.repeat || !hasShortcuts()) return;
   const button = element(KEYS[event.key.toLowerCase()] ?? "");
-  if (!button || button.hidden || button.disabled) return;
+  // Who only watches has buttons that aren't shown.
+  if (!button?.checkVisibility() || button.disabled) return;
   event.preventDefault();
   button.click();
 }

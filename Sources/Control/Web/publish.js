@@ -1,5 +1,6 @@
+import { exactly, LISTS, listDevices, openDevices, reasonOf, stopTracks } from "/assets/capture.js";
 import {
-  element, makeFragment, randomIdentifier, readFragment, showError, showFigures, showPrivacy, showState,
+  element, makeFragment, randomIdentifier, readFragment, refuseDamaged, showError, showFigures, showPrivacy, showState,
 } from "/assets/page.js";
 import { Session } from "/assets/session.js";
 import { Encryption } from "/sdk/sluice.js";
@@ -16,12 +17,16 @@ const WORDS = {
 const MAXIMUM_BITRATE = 4_000_000;
 
 let session = null;
+// Counts what was begun: what is awaited for something earlier comes too late, and is given back.
+let run = 0;
 let media = null;
 let encryption = null;
 let stopFigures = () => {};
 
-element("stream-id").value = readFragment().identifier || randomIdentifier();
-element("key").value = readFragment().key;
+const address = readFragment();
+element("stream-id").value = address.identifier || randomIdentifier();
+element("key").value = address.key;
+refuseDamaged(address, "start");
 
 element("form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -31,35 +36,40 @@ element("stop").addEventListener("click", stop);
 element("mute").addEventListener("click", () => toggle("mute", media?.getAudioTracks() ?? []));
 element("hide").addEventListener("click", () => toggle("hide", media?.getVideoTracks() ?? []));
 element("copy").addEventListener("click", copyAddress);
-element("camera").addEventListener("change", changeDevices);
-element("microphone").addEventListener("change", changeDevices);
-navigator.mediaDevices?.addEventListener("devicechange", listDevices);
+element("camera").addEventListener("change", () => changeDevices());
+element("microphone").addEventListener("change", () => changeDevices());
+navigator.mediaDevices?.addEventListener("devicechange", () => listDevices());
 listDevices();
 
 async function start() {
+  const mine = ++run;
+  const identifier = element("stream-id").value;
+  const key = element("key").value;
   showError("");
   setRunning(true);
   try {
-    media = await openDevices();
+    const made = key ? await Encryption.create({ room: identifier.split("/")[0], passphrase: key }) : null;
+    if (mine !== run) {
+      made?.close();
+      return;
+    }
+    encryption = made;
+    const opened = await openChosen();
+    if (mine !== run) {
+      stopTracks(opened);
+      return;
+    }
+    take(opened);
   } catch (error) {
-    setRunning(false);
-    showState("failed", WORDS, deviceError(error));
+    if (mine !== run) return;
+    release();
+    showState("failed", WORDS, error instanceof DOMException ? `${reasonOf(error)} Then press Start.` : error.message);
     return;
   }
-  showPreview();
   listDevices();
-  const identifier = element("stream-id").value;
-  const key = element("key").value;
   const fragment = makeFragment({ identifier, key });
   history.replaceState(null, "", fragment);
   element("viewer-address").value = `${location.origin}/watch${fragment}`;
-  try {
-    encryption = key ? await Encryption.create({ room: identifier.split("/")[0], passphrase: key }) : null;
-  } catch (error) {
-    release();
-    showState("failed", WORDS, error.message);
-    return;
-  }
   session = new Session(`${location.origin}/${identifier}/whip`, element("token").value, encryption);
   session.addEventListener("state", ({ detail }) => {
     showState(detail.state, WORDS, detail.message);
@@ -73,16 +83,18 @@ async function start() {
 }
 
 function stop() {
-  session?.stop();
+  if (session) session.stop();
+  else showState("idle", WORDS);
   release();
 }
 
 function release() {
+  run += 1;
   session = null;
   encryption?.close();
   encryption = null;
   stopFigures();
-  for (const track of media?.getTracks() ?? []) track.stop();
+  stopTracks(media);
   media = null;
   element("preview").srcObject = null;
   element("placeholder").hidden = false;
@@ -91,14 +103,23 @@ function release() {
   setRunning(false);
 }
 
-function openDevices() {
-  if (!navigator.mediaDevices) throw new DOMException("", "SecurityError");
+function openChosen() {
   const [width, height] = element("size").value.split("x").map(Number);
-  const chosen = (id) => (element(id).value ? { deviceId: { exact: element(id).value } } : {});
-  return navigator.mediaDevices.getUserMedia({
-    video: { ...chosen("camera"), width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30 } },
-    audio: chosen("microphone"),
+  return openDevices({
+    video: { ...exactly(element("camera").value), width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30 } },
+    audio: exactly(element("microphone").value),
   });
+}
+
+/** Goes on with these tracks, muted where the buttons say so. */
+function take(opened) {
+  stopTracks(media);
+  media = opened;
+  applyToggle("mute", media.getAudioTracks());
+  applyToggle("hide", media.getVideoTracks());
+  for (const track of media.getTracks()) track.addEventListener("ended", () => lose(track));
+  element("preview").srcObject = media;
+  element("placeholder").hidden = true;
 }
 
 function addTracks(connection) {
@@ -118,27 +139,36 @@ function preferred(codecs) {
   return name ? [...codecs.filter(isChosen), ...codecs.filter((codec) => !isChosen(codec))] : codecs;
 }
 
-async function changeDevices() {
-  if (!media || !session) return;
+/** @param {string=} lost Says that a device is gone, where this one is to take its place. */
+async function changeDevices(lost = "") {
+  if (!session) return;
+  const mine = ++run;
+  let opened;
   try {
-    const fresh = await openDevices();
-    for (const sender of session.connection?.getSenders() ?? []) {
-      const track = fresh.getTracks().find((candidate) => candidate.kind === sender.track?.kind);
-      if (track) await sender.replaceTrack(track);
-    }
-    for (const track of media.getTracks()) track.stop();
-    media = fresh;
-    applyToggle("mute", media.getAudioTracks());
-    applyToggle("hide", media.getVideoTracks());
-    showPreview();
+    opened = await openChosen();
   } catch (error) {
-    showError(deviceError(error));
+    if (mine === run) showError(`${lost} ${reasonOf(error)}`.trim());
+    return;
+  }
+  if (mine !== run) {
+    stopTracks(opened);
+    return;
+  }
+  take(opened);
+  showError(lost && `${lost} The default one is used now.`);
+  for (const sender of session.connection?.getSenders() ?? []) {
+    const track = opened.getTracks().find((candidate) => candidate.kind === sender.track?.kind);
+    // A connection that has closed meanwhile is made anew, with what is open then.
+    if (track) sender.replaceTrack(track).catch(() => {});
   }
 }
 
-function showPreview() {
-  element("preview").srcObject = media;
-  element("placeholder").hidden = true;
+/** A device that was unplugged, or is not allowed any more, gives way to the default one, where there is one. */
+function lose(track) {
+  if (!media?.getTracks().includes(track)) return;
+  const id = LISTS[track.kind];
+  element(id).value = "";
+  changeDevices(`The ${id} is gone.`);
 }
 
 function toggle(id, tracks) {
@@ -150,37 +180,6 @@ function toggle(id, tracks) {
 function applyToggle(id, tracks) {
   const isOff = element(id).getAttribute("aria-pressed") === "true";
   for (const track of tracks) track.enabled = !isOff;
-}
-
-async function listDevices() {
-  if (!navigator.mediaDevices) return;
-  const devices = await navigator.mediaDevices.enumerateDevices();
-  for (const [id, kind, fallback] of [["camera", "videoinput", "Camera"], ["microphone", "audioinput", "Microphone"]]) {
-    const list = element(id);
-    const chosen = list.value;
-    // Devices have no names before the first permission.
-    const options = devices.filter((device) => device.kind === kind && device.deviceId).map((device, index) =>
-      new Option(device.label || `${fallback} ${index + 1}`, device.deviceId));
-    list.replaceChildren(new Option(`Default ${fallback.toLowerCase()}`, ""), ...options);
-    list.value = options.some((option) => option.value === chosen) ? chosen : "";
-  }
-}
-
-function deviceError(error) {
-  switch (error.name) {
-    case "NotAllowedError":
-      return "The browser was not allowed to use the camera and the microphone. Allow it in the address bar, then press Start.";
-    case "NotFoundError":
-      return "No camera or no microphone was found. Connect one, then press Start.";
-    case "NotReadableError":
-      return "The camera or the microphone is in use by another program. Close that, then press Start.";
-    case "OverconstrainedError":
-      return "The chosen device is not there any more. Choose another, then press Start.";
-    case "SecurityError":
-      return "Browsers give cameras to secure pages only: open this page by https, or on the server itself as localhost.";
-    default:
-      return `The camera could not be opened: ${error.message || error.name}`;
-  }
 }
 
 async function copyAddress() {

@@ -27,12 +27,19 @@ export class RecordButton {
   }
 
   #start() {
+    let recording;
     try {
-      this.#recording = new Recording(this.#tiles, element("record-what").value === "own");
+      recording = new Recording(this.#tiles, element("record-what").value === "own");
     } catch (error) {
       showError(`This browser can't record: ${error.message}`);
       return;
     }
+    this.#recording = recording;
+    recording.ended.then(() => {
+      if (this.#recording !== recording) return;
+      showError("The recording has ended by itself. What there is of it is saved.");
+      this.stop();
+    });
     this.#show(true);
     this.tell();
   }

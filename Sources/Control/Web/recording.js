@@ -16,6 +16,7 @@ export class Recording {
   #context = new AudioContext();
   #mix = this.#context.createMediaStreamDestination();
   #sources = new Map();
+  /** @type {Promise<void>} Settled when the recorder has ended: by `stop`, or by itself, as when its encoder fails. */ ended;
   #recorder;
   #chunks = [];
   #timer;
@@ -32,18 +33,20 @@ export class Recording {
     const stream = new MediaStream([...this.#canvas.captureStream(FRAMES_PER_SECOND).getTracks(), ...this.#mix.stream.getTracks()]);
     this.#recorder = new MediaRecorder(stream, { mimeType, videoBitsPerSecond: BITS_PER_SECOND });
     this.#recorder.addEventListener("dataavailable", ({ data }) => this.#chunks.push(data));
+    this.ended = new Promise((resolve) => this.#recorder.addEventListener("stop", () => resolve(), { once: true }));
     this.#draw();
-    this.#timer = setInterval(() => this.#draw(), 1000 / FRAMES_PER_SECOND);
     this.#recorder.start(1000);
+    this.#timer = setInterval(() => this.#draw(), 1000 / FRAMES_PER_SECOND);
+    if (!isOnlyOwn) tiles.setRecorded(SIZE);
   }
 
   /** Ends the recording. @returns {Promise<Blob>} The file. */
   async stop() {
     clearInterval(this.#timer);
+    this.#tiles.setRecorded(null);
     await new Promise((resolve) => setTimeout(resolve, DRAIN_MS));
-    const stopped = new Promise((resolve) => this.#recorder.addEventListener("stop", resolve, { once: true }));
-    this.#recorder.stop();
-    await stopped;
+    if (this.#recorder.state !== "inactive") this.#recorder.stop();
+    await this.ended;
     await this.#context.close();
     return new Blob(this.#chunks, { type: this.#recorder.mimeType });
   }

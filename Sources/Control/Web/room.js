@@ -1,5 +1,6 @@
 // The room page: joins, and ties what happens in the room to what the page shows.
 
+import { LISTS, listDevices, reasonOf } from "/assets/capture.js";
 import { clearChat, showMessage, startChat } from "/assets/chat.js";
 import { Devices } from "/assets/devices.js";
 import { showExpectedPrivacy } from "/assets/expectation.js";
@@ -7,16 +8,14 @@ import { showLinks } from "/assets/links.js";
 import { Meters } from "/assets/meters.js";
 import { announce, announceChanges, Recorders } from "/assets/notices.js";
 import { OwnStreams, press } from "/assets/own.js";
-import { element, makeFragment, randomIdentifier, readFragment, showError, showPrivacy } from "/assets/page.js";
-import { addUnread, ask, setUnread, showPanel, startPanels } from "/assets/panels.js";
+import { element, makeFragment, randomIdentifier, readFragment, refuseDamaged, showError, showPrivacy } from "/assets/page.js";
+import { ask, offerChat, setUnread, showPanel, startPanels } from "/assets/panels.js";
 import { RecordButton } from "/assets/record-button.js";
 import { forget, remember, settings } from "/assets/settings.js";
 import { Tiles } from "/assets/tiles.js";
 import { join } from "/sdk/sluice.js";
 
 const WORDS = { idle: "Not in the room", connecting: "Connecting…", joined: "In the room", reconnecting: "Connection lost, connecting again…", left: "Left the room" };
-// Below it a panel covers the tiles: an arriving message doesn't open the chat there.
-const NARROW = matchMedia("(max-width: 600px)");
 
 let room = null;
 let known = { peers: new Map(), viewers: 0 };
@@ -29,7 +28,8 @@ const own = new OwnStreams(tiles, devices, getRoom);
 const meters = new Meters(tiles, getRoom);
 const recordButton = new RecordButton(tiles, recorders, getRoom);
 
-tiles.sized = (id, height) => room?.setSize(id, height * devicePixelRatio);
+devices.lost = loseDevice;
+tiles.sized = (id, height) => room?.setSize(id, height);
 
 /** The pages' tests look at it. */
 globalThis.sluiceRoom = getRoom;
@@ -37,7 +37,8 @@ globalThis.sluiceRoom = getRoom;
 start();
 
 function start() {
-  const { identifier, key, isViewOnly } = readFragment();
+  const address = readFragment();
+  const { identifier, key, isViewOnly } = address;
   element("room-id").value = identifier || randomIdentifier();
   element("key").value = key;
   element("access").open = Boolean(key);
@@ -49,9 +50,9 @@ function start() {
     element("watch-only").textContent = "Watch";
     element("watch-only").classList.add("primary");
     document.body.classList.add("views");
-  } else {
-    openDevices();
   }
+  const isDamaged = refuseDamaged(address, "join", "watch-only");
+  if (!isViewOnly && !isDamaged) openDevices();
 }
 
 function listen() {
@@ -81,15 +82,15 @@ function listen() {
   });
   element("key").addEventListener("input", () => showExpectedPrivacy(Boolean(element("key").value)));
   element("name").addEventListener("change", () => remember({ name: element("name").value }));
-  element("camera").addEventListener("change", () => changeDevice("video"));
-  element("microphone").addEventListener("change", () => changeDevice("audio"));
+  element("camera").addEventListener("change", () => chooseDevice("video"));
+  element("microphone").addEventListener("change", () => chooseDevice("audio"));
   for (const [id, name] of [["joins-muted", "joinsMuted"], ["joins-hidden", "joinsHidden"], ["shortcuts", "shortcuts"]]) {
     element(id).addEventListener("change", () => {
       remember({ [name]: element(id).checked });
       if (!room) devices.showMuted();
     });
   }
-  navigator.mediaDevices?.addEventListener("devicechange", () => devices.media && devices.list());
+  navigator.mediaDevices?.addEventListener("devicechange", () => devices.media && listDevices());
   startPanels(() => Boolean(room) && settings.shortcuts);
   startChat((text) => room.send({ text }), (error) => showError(error.message));
 }
@@ -117,7 +118,10 @@ function forgetSettings() {
   element("forgotten").textContent = "Forgotten: this browser stores nothing of this page any more.";
 }
 
-async function changeDevice(kind) {
+async function chooseDevice(kind) {
+  const id = LISTS[kind];
+  remember({ [id]: element(id).value });
+  showError("");
   try {
     if (devices.media) {
       await own.changeDevice(kind);
@@ -131,6 +135,20 @@ async function changeDevice(kind) {
   }
 }
 
+/** A device that was unplugged, or is not allowed any more, gives way to the default one, where there is one. */
+async function loseDevice(kind) {
+  const id = LISTS[kind];
+  element(id).value = "";
+  try {
+    await own.changeDevice(kind);
+    const tell = room ? announce : showError;
+    tell(`The ${id} is gone. The default one is used now.`);
+  } catch (error) {
+    own.silence(kind);
+    showError(`The ${id} is gone. ${reasonOf(error)}`);
+  }
+}
+
 async function enter(role) {
   showError("");
   for (const id of ["join", "watch-only"]) element(id).disabled = true;
@@ -140,8 +158,9 @@ async function enter(role) {
   if (name) remember({ name });
   history.replaceState(null, "", makeFragment({ ...readFragment(), identifier, key }));
   showState("connecting");
+  let joined;
   try {
-    room = await join({
+    joined = await join({
       room: identifier,
       name,
       role,
@@ -154,13 +173,15 @@ async function enter(role) {
     for (const id of ["join", "watch-only"]) element(id).disabled = false;
     return;
   }
+  room = joined;
   // Who only watches has no camera on.
   if (role === "view") devices.close();
   follow(room);
   showInside(role, identifier, key);
   if (role === "publish") {
     await devices.ready;
-    await own.publishCamera();
+    // The room may have been left while the browser asked for the camera, and joined again.
+    if (room === joined) await own.publishCamera();
   }
 }
 
@@ -295,19 +316,16 @@ function hear({ from, data }) {
   if (typeof data?.recording === "boolean") recorders.note(from, name, data.recording);
   if (typeof data?.text !== "string") return;
   showMessage(name, data.text);
+  // Screen readers read out what is added to a list that is shown, and that only.
   if (!element("chat").hidden) return;
-  if (!NARROW.matches && element("more").hidden) {
-    showPanel("chat");
-    return;
-  }
-  addUnread();
   announce(`${name}: ${data.text.slice(0, 120)}`);
+  offerChat();
 }
 
 // The host
 
 function mutedByHost({ by }) {
-  if (own.silence()) announce(`${nameOf(by)} has muted you. Press Mute to speak again.`);
+  if (own.silence("audio")) announce(`${nameOf(by)} has muted you. Press Mute to speak again.`);
 }
 
 async function act(action, peer) {

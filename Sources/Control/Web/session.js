@@ -8,15 +8,17 @@ const CONNECT_MS = 15000;
 
 /** What the server said about a request that it refused. */
 export class RefusedError extends Error {
-  constructor(status, detail, retryAfterSeconds) {
+  constructor(status, detail, { retryAfterSeconds = null, privacy = null } = {}) {
     super(detail);
     this.status = status;
     this.retryAfterSeconds = retryAfterSeconds;
+    /** The room's mode, where it is not the one that was asked for. */
+    this.privacy = privacy;
   }
 
-  /** Whether asking again later can help. */
+  /** Whether asking again later can help. A room never changes its mode. */
   get isTemporary() {
-    return [404, 409, 429, 503].includes(this.status);
+    return [404, 409, 429, 503].includes(this.status) && !this.privacy;
   }
 }
 
@@ -38,6 +40,7 @@ export class Session extends EventTarget {
   #timer = null;
   #attempt = 0;
   #run = 0;
+  #ending = new AbortController();
 
   state = "idle";
 
@@ -46,7 +49,7 @@ export class Session extends EventTarget {
     this.#url = url;
     this.#token = token;
     this.#encryption = encryption;
-    addEventListener("pagehide", () => this.#hangUp(true));
+    addEventListener("pagehide", () => this.#hangUp(true), { signal: this.#ending.signal });
   }
 
   get connection() {
@@ -60,9 +63,15 @@ export class Session extends EventTarget {
 
   stop() {
     this.#run += 1;
+    this.#end("idle");
+  }
+
+  /** Nothing of the session stays, not even the listener that would keep it in memory. */
+  #end(state, message) {
     clearTimeout(this.#timer);
+    this.#ending.abort();
     this.#hangUp(false);
-    this.#setState("idle");
+    this.#setState(state, message);
   }
 
   #headers(type) {
@@ -91,24 +100,24 @@ export class Session extends EventTarget {
         headers: this.#headers("application/sdp"),
         body: connection.localDescription.sdp,
       });
+      // First of all the session is known: whatever is wrong with it, it is ended on the server too.
+      const location = response.ok ? new URL(response.headers.get("Location"), this.#url).href : null;
+      if (run !== this.#run) {
+        if (location) this.#delete(location);
+        return;
+      }
+      this.#location = location;
       const privacy = response.headers.get("Sluice-Privacy");
       if (privacy) this.dispatchEvent(new CustomEvent("privacy", { detail: privacy }));
       if (!response.ok) throw await refusal(response);
       // Whatever the server says: nothing is sent or shown in another mode than the one that was asked for.
-      if ((privacy === "e2ee") !== Boolean(this.#encryption)) throw new RefusedError(403, otherMode(privacy), null);
-      const location = new URL(response.headers.get("Location"), this.#url).href;
-      if (run !== this.#run) {
-        fetch(location, { method: "DELETE", headers: this.#headers() }).catch(() => {});
-        return;
-      }
-      this.#location = location;
+      if ((privacy === "e2ee") !== Boolean(this.#encryption)) throw new RefusedError(403, otherMode(privacy));
       await connection.setRemoteDescription({ type: "answer", sdp: await response.text() });
       this.#later(CONNECT_MS, run, () => this.#retry(run));
     } catch (error) {
       if (run !== this.#run) return;
       if (error instanceof RefusedError && !error.isTemporary) {
-        this.#hangUp(false);
-        this.#setState("failed", error.message);
+        this.#end("failed", error.message);
       } else {
         this.#retry(run, error);
       }
@@ -154,11 +163,15 @@ export class Session extends EventTarget {
 
   #hangUp(isLeaving) {
     if (this.#location) {
-      fetch(this.#location, { method: "DELETE", headers: this.#headers(), keepalive: isLeaving }).catch(() => {});
+      this.#delete(this.#location, isLeaving);
       this.#location = null;
     }
     this.#connection?.close();
     this.#connection = null;
+  }
+
+  #delete(location, isLeaving = false) {
+    fetch(location, { method: "DELETE", headers: this.#headers(), keepalive: isLeaving }).catch(() => {});
   }
 
   #setState(state, message) {
@@ -174,12 +187,10 @@ function otherMode(mode) {
 }
 
 async function refusal(response) {
-  let detail = `The server answered ${response.status}.`;
-  try {
-    detail = (await response.json()).detail ?? detail;
-  } catch {
-    // Something between us and the server answered in its own way.
-  }
+  // Something between us and the server may have answered in its own way.
+  const problem = (await response.json().catch(() => null)) ?? {};
+  const detail = problem.privacy ? otherMode(problem.privacy) : (problem.detail ?? `The server answered ${response.status}.`);
   const seconds = Number(response.headers.get("Retry-After"));
-  return new RefusedError(response.status, detail, Number.isFinite(seconds) && seconds > 0 ? seconds : null);
+  const retryAfterSeconds = Number.isFinite(seconds) && seconds > 0 ? seconds : null;
+  return new RefusedError(response.status, detail, { retryAfterSeconds, privacy: problem.privacy });
 }

@@ -2,8 +2,6 @@
 
 import { gridOf, speakerOf } from "/assets/layout.js";
 
-const LEVELS = { good: "good", fair: "fair", poor: "poor" };
-
 /**
  * What a tile shows.
  * @typedef {object} TileContent
@@ -21,13 +19,14 @@ const LEVELS = { good: "good", fair: "fair", poor: "poor" };
 
 export class Tiles {
   /** @type {"grid"|"speaker"} */ layout = "grid";
-  /** @type {(id: string, height: number) => void} Told how high each tile is, in the page's pixels; 0 for one without a place. */
+  /** @type {(id: string, height: number) => void} Told how high each tile is, in the screen's own pixels; 0 for one without a place. */
   sized = () => {};
   #container;
   #more;
   #tiles = new Map();
   #openMenu;
   #willArrange = false;
+  #recorded = null;
 
   /**
    * @param {HTMLElement} container
@@ -87,12 +86,13 @@ export class Tiles {
     if (this.layout === "speaker") this.arrange();
   }
 
+  /** @param {"good"|"fair"|"poor"|undefined} level Unknown when it is none. */
   setQuality(id, level) {
     const bars = this.#tiles.get(id)?.bars;
     if (!bars || bars.dataset.level === level) return;
     bars.dataset.level = level;
-    bars.hidden = !LEVELS[level];
-    bars.setAttribute("aria-label", `Connection: ${LEVELS[level] ?? "not known"}`);
+    bars.hidden = !level;
+    bars.setAttribute("aria-label", `Connection: ${level ?? "not known"}`);
   }
 
   /** @param {string} text Lines over the picture; none when empty. */
@@ -101,6 +101,12 @@ export class Tiles {
     if (!figures) return;
     figures.textContent = text;
     figures.hidden = !text;
+  }
+
+  /** Has pictures be large enough for a recording of this size too. @param {{width: number, height: number}|null} size */
+  setRecorded(size) {
+    this.#recorded = size;
+    this.arrange();
   }
 
   /** Arranges the tiles once, however many of them change now. */
@@ -116,11 +122,12 @@ export class Tiles {
   #arrange() {
     const { clientWidth: width, clientHeight: height } = this.#container;
     this.#container.dataset.layout = this.layout;
+    const recorded = this.#recorded ? this.places(this.#recorded.width, this.#recorded.height) : new Map();
     let without = 0;
     for (const [id, place] of this.places(width, height)) {
       const { root } = this.#tiles.get(id);
       root.dataset.placed = String(place !== null);
-      this.sized(id, place?.height ?? 0);
+      this.sized(id, Math.max((place?.height ?? 0) * devicePixelRatio, recorded.get(id)?.height ?? 0));
       if (place === null) {
         without += 1;
         continue;

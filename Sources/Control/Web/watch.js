@@ -1,5 +1,5 @@
 import {
-  element, makeFragment, readFragment, showFigures, showPrivacy, showState,
+  element, makeFragment, readFragment, refuseDamaged, showFigures, showPrivacy, showState,
 } from "/assets/page.js";
 import { Session } from "/assets/session.js";
 import { Encryption } from "/sdk/sluice.js";
@@ -15,17 +15,21 @@ const WORDS = {
 
 const video = element("video");
 let session = null;
+// Counts what was begun: what is awaited for something earlier comes too late, and is given back.
+let run = 0;
 let encryption = null;
 let stopFigures = () => {};
 
-element("stream-id").value = readFragment().identifier;
-element("key").value = readFragment().key;
+const address = readFragment();
+element("stream-id").value = address.identifier;
+element("key").value = address.key;
 element("form").addEventListener("submit", (event) => {
   event.preventDefault();
   start();
 });
 element("stop").addEventListener("click", () => {
-  session?.stop();
+  if (session) session.stop();
+  else showState("idle", WORDS);
   release();
 });
 element("unmute").addEventListener("click", () => {
@@ -38,17 +42,24 @@ video.addEventListener("volumechange", () => {
 video.addEventListener("loadeddata", () => (element("placeholder").hidden = true));
 
 // Whoever was given an address wants to watch at once.
-if (element("stream-id").value) start();
+if (!refuseDamaged(address, "start") && address.identifier) start();
 
 async function start() {
+  const mine = ++run;
   const identifier = element("stream-id").value;
   const key = element("key").value;
   history.replaceState(null, "", makeFragment({ identifier, key }));
   setRunning(true);
   try {
-    encryption = key ? await Encryption.create({ room: identifier.split("/")[0], passphrase: key }) : null;
+    const made = key ? await Encryption.create({ room: identifier.split("/")[0], passphrase: key }) : null;
+    if (mine !== run) {
+      made?.close();
+      return;
+    }
+    encryption = made;
   } catch (error) {
-    setRunning(false);
+    if (mine !== run) return;
+    release();
     showState("failed", WORDS, error.message);
     return;
   }
@@ -80,6 +91,7 @@ function receive(connection) {
 }
 
 function release() {
+  run += 1;
   session = null;
   encryption?.close();
   encryption = null;

@@ -2,13 +2,13 @@
 
 const WORKER_NAME = "sluice-encryption";
 const KDF_ITERATIONS = 600_000;
-const SHORTEST_KEY = 16;
 const UNSUPPORTED = "This browser can't encrypt media end to end: nothing was sent.";
 
 /**
  * What encrypts and decrypts for a room or a WHIP or WHEP session. Docs/Encryption.md describes the format.
  *
- * Events: `readable` ({track, readable}): whether what a received track carries can be decrypted, when that changes.
+ * Events: `readable` ({track, readable}): whether what a received track carries can be decrypted, at first, when that changes, and again
+ * and again while it can't. `unsealed` ({message}): frames that are to be sent can't be encrypted, and go nowhere.
  */
 export class Encryption extends EventTarget {
   #worker;
@@ -16,6 +16,9 @@ export class Encryption extends EventTarget {
   #nextID = 1;
   #waiting = new Map();
   #tracks = new Map();
+  #revealed = new WeakSet();
+  #changes = Promise.resolve();
+  #end = null;
 
   /** Whether this browser can encrypt encoded frames at all. */
   static get isSupported() {
@@ -37,7 +40,7 @@ export class Encryption extends EventTarget {
    * @param {object} options
    * @param {string} options.room The room's id, which salts a passphrase.
    * @param {string=} options.passphrase What everybody was told, by other means than the server.
-   * @param {Uint8Array=} options.key In its place a key of the application, at least 16 random bytes.
+   * @param {(ArrayBuffer|ArrayBufferView)=} options.key In its place a key of the application, at least 16 random bytes.
    * @param {number=} options.generation 0 to 255, where the application changes keys; 0 at first.
    * @param {number=} options.step 0 to 255: how many times `key` was ratcheted before it was handed over.
    * @throws {SluiceError} `unsupported` or `bad-request`.
@@ -70,18 +73,31 @@ export class Encryption extends EventTarget {
     for (const [name, value] of [["generation", generation], ["step", step]]) {
       if (!Number.isInteger(value) || value < 0 || value > 255) throw badRequest(`${name} has to be 0 to 255.`);
     }
-    if (key && key.length < SHORTEST_KEY) throw badRequest(`A key has at least ${SHORTEST_KEY} bytes.`);
-    if (!key && !passphrase) throw badRequest("A passphrase or a key is needed.");
-    const secret = key ? Uint8Array.from(key) : await stretch(passphrase, this.#room);
-    await this.#request({ type: "key", generation, secret, step });
+    const isPassphrase = typeof passphrase === "string" && passphrase !== "";
+    if (key == null && !isPassphrase) throw badRequest("A passphrase or a key is needed.");
+    const bytes = key == null ? null : bytesOf(key);
+    // A passphrase takes its time: the change that was asked for last is the one that holds.
+    await this.#inTurn(async () => {
+      const secret = bytes ?? await stretch(passphrase, this.#room);
+      await this.#request({ type: "key", generation, secret, step });
+    });
   }
 
   /**
-   * Goes on to the next key, which follows from this one: who is given the key from now on can't read what was before. Others follow
-   * by themselves.
+   * Goes on to the next key, which follows from this one: who is given this next one can't read what was before. Others follow by
+   * themselves. It does nothing against those who know a passphrase, from which all steps follow.
+   *
+   * @returns {Promise<{key: Uint8Array, generation: number, step: number}>} For who comes from now on, as `setKey` and `join` take it.
    */
   async ratchet() {
-    await this.#request({ type: "ratchet" });
+    const { key, generation, step } = await this.#inTurn(() => this.#request({ type: "ratchet" }));
+    return { key, generation, step };
+  }
+
+  #inTurn(change) {
+    const changed = this.#changes.then(change);
+    this.#changes = changed.catch(() => {});
+    return changed;
   }
 
   /** Seals what a sender sends. To be called as soon as there is the sender: some browsers look for a transform only then. */
@@ -89,8 +105,12 @@ export class Encryption extends EventTarget {
     this.#attach(sender, "send");
   }
 
-  /** Opens what a receiver receives. To be called as soon as there is the receiver. */
+  /** Opens what a receiver receives. To be called as soon as there is the receiver; once more does nothing. */
   reveal(receiver) {
+    // An m-line that is used again tells of its receiver again.
+    if (this.#revealed.has(receiver)) return;
+    this.#revealed.add(receiver);
+    for (const [old, track] of this.#tracks) if (track.readyState === "ended") this.#tracks.delete(old);
     const label = this.#nextID++;
     this.#tracks.set(label, receiver.track);
     this.#attach(receiver, "receive", label);
@@ -134,6 +154,7 @@ export class Encryption extends EventTarget {
   #request(message) {
     const id = this.#nextID++;
     return new Promise((resolve, reject) => {
+      if (this.#end) throw this.#end;
       this.#waiting.set(id, { resolve, reject });
       this.#worker.postMessage({ ...message, id });
     });
@@ -145,6 +166,10 @@ export class Encryption extends EventTarget {
       this.dispatchEvent(new CustomEvent("readable", { detail: { track, readable: message.readable } }));
       return;
     }
+    if (message.type === "unsealed") {
+      this.dispatchEvent(new CustomEvent("unsealed", { detail: { message: message.message } }));
+      return;
+    }
     const waiting = this.#waiting.get(message.id);
     this.#waiting.delete(message.id);
     if (message.error) waiting?.reject(badRequest(message.error));
@@ -152,13 +177,23 @@ export class Encryption extends EventTarget {
   }
 
   #fail(message) {
-    for (const { reject } of this.#waiting.values()) reject(new SluiceError({ code: "closed", message }));
+    this.#end ??= new SluiceError({ code: "closed", message });
+    for (const { reject } of this.#waiting.values()) reject(this.#end);
     this.#waiting.clear();
   }
 }
 
 function badRequest(message) {
   return new SluiceError({ code: "bad-request", message });
+}
+
+/** A copy, as the application may go on to use or wipe its own. */
+function bytesOf(key) {
+  const isView = ArrayBuffer.isView(key);
+  if (!isView && !(key instanceof ArrayBuffer)) throw badRequest("A key is an ArrayBuffer or a view of one.");
+  const bytes = (isView ? new Uint8Array(key.buffer, key.byteOffset, key.byteLength) : new Uint8Array(key)).slice();
+  if (bytes.length < SHORTEST_KEY) throw badRequest(`A key has at least ${SHORTEST_KEY} bytes.`);
+  return bytes;
 }
 
 function hasScriptTransform() {

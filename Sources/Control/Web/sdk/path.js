@@ -1,8 +1,8 @@
 // Notices that nothing comes through a connection any more, sooner than the browser says so: the network may have changed.
 
 const SAMPLE_MS = 250;
-// So many samples that bring something make a flow. When it stops for so long, it is asked whether the socket still leads anywhere; when
-// it stops for longer, the connection is broken.
+// So many samples in a row that bring something make a flow. When it stops for so long, it is asked whether the socket still leads
+// anywhere; when it stops for longer, the connection is broken.
 const FLOWING_SAMPLES = 4;
 const DOUBT_MS = 450;
 const SILENCE_MS = 900;
@@ -19,6 +19,7 @@ class PathWatch {
   #timer;
   #bytes = 0;
   #grown = 0;
+  #isSilent = false;
   #heardAt = performance.now();
   #sampledAt = performance.now();
   #triedAt = 0;
@@ -63,11 +64,13 @@ class PathWatch {
     if (bytes !== this.#bytes) {
       this.#bytes = bytes;
       this.#heardAt = now;
-      this.#grown += 1;
+      this.#grown = this.#isSilent ? 1 : this.#grown + 1;
+      this.#isSilent = false;
       this.#tries = 0;
       this.#isDoubted = false;
       return;
     }
+    this.#isSilent = true;
     if (!this.#isExpected() || this.#connection.connectionState === "new") return;
     const isFlow = this.#grown >= FLOWING_SAMPLES;
     const isDue = this.isBroken ? this.#tries < TRIES && now - this.#triedAt > RETRY_MS : isFlow;

@@ -5,6 +5,7 @@ export class LocalStream {
   /** @type {string[]} Kinds of media that are muted. */ muted = [];
   #room;
   #senders = new Map();
+  #isStopped = false;
 
   constructor(room, media, options) {
     this.#room = room;
@@ -23,6 +24,11 @@ export class LocalStream {
     this.#senders.set(kind, sender);
   }
 
+  /** The room calls it when the senders are gone, or another stream's. */
+  detach() {
+    this.#senders.clear();
+  }
+
   /** Mutes or unmutes `audio` or `video`, and tells the others. */
   async setMuted(kind, muted) {
     for (const track of this.media.getTracks()) if (track.kind === kind) track.enabled = !muted;
@@ -30,16 +36,36 @@ export class LocalStream {
     await this.#room.tellMuted(this);
   }
 
-  /** Sends another track in place of the one of its kind: another camera, without anybody noticing. */
+  /**
+   * Sends another track in place of the one of its kind: another camera, without anybody noticing. When it can't be sent it is stopped,
+   * and the one before goes on.
+   */
   async replaceTrack(track) {
-    await this.#senders.get(track.kind)?.replaceTrack(track);
+    if (this.#isStopped) {
+      // The stream has ended while a camera was asked for: it is not left on.
+      track.stop();
+      throw new SluiceError({ code: "closed", message: "The stream was stopped." });
+    }
+    // Before anything is sent of it, and again for what was muted while that was waited for.
+    const heedMuted = () => (track.enabled = !this.muted.includes(track.kind));
+    heedMuted();
+    const sender = this.#senders.get(track.kind);
+    try {
+      await sender?.replaceTrack(track);
+    } catch (error) {
+      // A connection that was closed meanwhile has no say: the next one sends what is in `media`.
+      if (this.#senders.get(track.kind) === sender) {
+        track.stop();
+        throw error;
+      }
+    }
+    heedMuted();
     for (const old of this.media.getTracks()) {
       if (old.kind === track.kind && old !== track) {
         this.media.removeTrack(old);
         old.stop();
       }
     }
-    track.enabled = !this.muted.includes(track.kind);
     this.media.addTrack(track);
   }
 
@@ -57,6 +83,7 @@ export class LocalStream {
 
   /** Ends the stream, and stops its tracks. */
   async stop() {
+    this.#isStopped = true;
     for (const track of this.media.getTracks()) track.stop();
     await this.#room.unpublish(this);
   }

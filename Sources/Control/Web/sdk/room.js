@@ -11,6 +11,9 @@ const REPLY_MS = 15000;
 // How large pictures are shown is told together, as it changes together; so many in a message.
 const SIZES_MS = 300;
 const SIZES_IN_MESSAGE = 64;
+// What is sealed with a message, so that the server can't pass it on as something else: its purpose, and whom it is to if not to one.
+const MESSAGE = "message";
+const ALL = "all";
 
 /** What the server refused, with its stable `code` (Docs/Protocol.md). */
 export class SluiceError extends Error {
@@ -66,7 +69,8 @@ export async function join(options) {
  *
  * Events (CustomEvent, with `detail`): `state` ({state, error}), `peers`, `stream-added` (RemoteStream), `stream-updated`,
  * `stream-removed`, `speakers` ([{stream, level}]), `quality` ([{stream, level}]), `message` ({from, data}), `muted-by-host`,
- * `room-updated`, `error` (SluiceError: something that was not asked for failed), `left` ({reason, error}).
+ * `room-updated`, `connection` ({connection, state}: that of an RTCPeerConnection has changed), `error` (a SluiceError or what the browser
+ * throws: something that was not asked for failed), `left` ({reason, error}).
  *
  * States: connecting, joined, reconnecting, left.
  */
@@ -97,12 +101,17 @@ export class Room extends EventTarget {
   #receiver = null;
   #ending = new AbortController();
   #encryption = null;
-  #unreadable = new Set();
+  #unreadable = new WeakSet();
   #publishing = Promise.resolve();
   #offers = Promise.resolve();
   #heights = new Map();
   #toldEncodings = new Map();
   #sizing = null;
+  #paused = new Set();
+  /** Streams that the server has not got yet, and who waits for that. */ #untold = new Map();
+  #republishing = null;
+  #renewing = null;
+  #renewals = 0;
 
   constructor(options) {
     super();
@@ -135,11 +144,17 @@ export class Room extends EventTarget {
   }
 
   async open() {
-    const { encryption, room } = this.#options;
+    const { encryption, ...options } = this.#options;
     try {
       if (encryption) {
-        this.#encryption = await Encryption.create({ ...encryption, room });
+        // The page keeps no secret that only the worker needs.
+        this.#options = options;
+        this.#encryption = await Encryption.create({ ...encryption, room: options.room });
         this.#encryption.addEventListener("readable", ({ detail }) => this.#noteReadable(detail));
+        this.#encryption.addEventListener("unsealed", ({ detail }) => {
+          const message = `What is sent can't be encrypted, and goes nowhere: ${detail.message}`;
+          this.#emit("error", new SluiceError({ code: "unencryptable", message }));
+        });
       }
       await this.#connect();
     } catch (error) {
@@ -158,17 +173,15 @@ export class Room extends EventTarget {
    * @param {{kind?: string, id?: string, codec?: string, simulcast?: boolean}=} options `kind` is told to others (`camera`, `screen`);
    *   `codec`, such as `VP9`, is taken where both sides can; `simulcast` is whether the video is sent as several encodings, of which each
    *   viewer gets one that suits him: so by default for a camera.
-   * @returns {Promise<LocalStream>}
+   * @returns {Promise<LocalStream>} Once the server has it: where the socket is gone, on the next one.
    */
   async publish(media, options = {}) {
+    if (this.state === "left") throw this.#leftError();
     const stream = new LocalStream(this, media, options);
     this.published.push(stream);
-    try {
-      await this.#negotiateSending();
-    } catch (error) {
-      this.published = this.published.filter((other) => other !== stream);
-      throw error;
-    }
+    const told = new Promise((resolve, reject) => this.#untold.set(stream, { resolve, reject }));
+    this.#tellPublished().catch((error) => this.#giveUp(stream, error));
+    await told;
     return stream;
   }
 
@@ -179,16 +192,47 @@ export class Room extends EventTarget {
    * @returns {Promise<LocalStream>}
    */
   async shareScreen(options = { video: true, audio: true }) {
-    const stream = await this.publish(await navigator.mediaDevices.getDisplayMedia(options), { kind: "screen" });
-    for (const track of stream.media.getVideoTracks()) track.addEventListener("ended", () => stream.stop().catch(() => {}));
+    const media = await navigator.mediaDevices.getDisplayMedia(options);
+    const close = () => media.getTracks().forEach((track) => track.stop());
+    // Nobody shares a screen longer than the room knows of it.
+    this.#ending.signal.addEventListener("abort", close);
+    let stream;
+    try {
+      stream = await this.publish(media, { kind: "screen" });
+    } catch (error) {
+      close();
+      throw error;
+    }
+    const stop = () => stream.stop().catch(() => {});
+    for (const track of media.getVideoTracks()) {
+      track.addEventListener("ended", stop);
+      if (track.readyState === "ended") stop();
+    }
     return stream;
   }
 
   /** @param {LocalStream} stream */
   async unpublish(stream) {
     if (!this.published.includes(stream)) return;
+    this.#giveUp(stream, new SluiceError({ code: "closed", message: "The stream was stopped before it was published." }));
+    if (this.state !== "left") await this.#tellPublished();
+  }
+
+  /** What is not published any more, or never was. */
+  #giveUp(stream, error) {
     this.published = this.published.filter((other) => other !== stream);
-    await this.#negotiateSending();
+    stream.detach();
+    this.#untold.get(stream)?.reject(error);
+    this.#untold.delete(stream);
+  }
+
+  /** Where the socket is gone, all that is published is told on the next one. */
+  async #tellPublished() {
+    try {
+      await this.#negotiateSending();
+    } catch (error) {
+      if (error.code !== "closed") throw error;
+    }
   }
 
   // Receiving
@@ -213,8 +257,11 @@ export class Room extends EventTarget {
    * @param {boolean} paused
    * @param {("audio"|"video")[]=} kinds Of which of its tracks; all by default.
    */
-  pause(stream, paused, kinds) {
-    return this.request({ type: "update", stream, paused, tracks: this.#places(stream, kinds) });
+  async pause(stream, paused, kinds) {
+    await this.request({ type: "update", stream, paused, tracks: this.#places(stream, kinds) });
+    // Of a stream of which something still comes, something is expected.
+    if (paused && !kinds) this.#paused.add(stream);
+    else if (!paused) this.#paused.delete(stream);
   }
 
   /** The places of tracks of these kinds in their stream. */
@@ -253,9 +300,9 @@ export class Room extends EventTarget {
 
   // Others
 
-  /** Says something to one other, or to all. `data` is any JSON of at most 16 KB, 12 KB where it is encrypted. */
+  /** Says something to one other, or to all. `data` is any JSON of at most 16 KB, 12,000 bytes where it is encrypted. */
   async send(data, to) {
-    const sent = this.#encryption ? await sealed(this.#encryption, data) : data;
+    const sent = this.#encryption ? await sealed(this.#encryption, { purpose: MESSAGE, from: this.peer, to: to ?? ALL, data }) : data;
     return this.request({ type: "message", data: sent, ...(to ? { to } : {}) });
   }
 
@@ -276,9 +323,13 @@ export class Room extends EventTarget {
     await this.#needEncryption().setKey(key);
   }
 
-  /** Goes on to the key that follows from this one. Others follow by themselves. */
+  /**
+   * Goes on to the key that follows from this one. Others follow by themselves when they see what we send.
+   *
+   * @returns {Promise<{key: Uint8Array, generation: number, step: number}>} For who joins from now on (Encryption.ratchet).
+   */
   async ratchet() {
-    await this.#needEncryption().ratchet();
+    return this.#needEncryption().ratchet();
   }
 
   /** Frames, milliseconds and failures of the encryption, as Encryption.statistics has them; null without it. */
@@ -322,6 +373,7 @@ export class Room extends EventTarget {
   // The socket
 
   async #connect() {
+    if (this.state === "left") throw this.#leftError();
     const socket = new WebSocket(this.#url, "sluice.v1");
     this.#socket = socket;
     await new Promise((resolve, reject) => {
@@ -355,7 +407,6 @@ export class Room extends EventTarget {
     this.#checkPrivacy(joined.privacy.mode);
     this.peer = joined.peer;
     this.#resume = joined.resume;
-    this.#attempt = 0;
     this.#iceServers = joined.iceServers;
     this.privacy = joined.privacy;
     this.rights = joined.rights;
@@ -368,14 +419,32 @@ export class Room extends EventTarget {
     const known = new Set(joined.streams.map((stream) => stream.stream));
     for (const id of [...this.streams.keys()]) if (!known.has(id)) this.#removeStream(id);
     for (const stream of joined.streams) this.#updateStream(stream);
-    if (!joined.resumed) this.#toldEncodings.clear();
+    if (!joined.resumed) {
+      this.#toldEncodings.clear();
+      this.#paused.clear();
+    }
     this.#setState("joined");
     this.#tellSizes();
     this.#emit("peers");
     if (this.#isBroken(this.#receiver)) this.#post({ type: "restart" });
+    // The server was not asked to renew what it has, or has not heard it.
+    if (this.#renewals > 0 && !this.#receiver && joined.connections.includes("receive")) this.#renewReceiver();
     // Whatever was published or ended while the socket was gone is told now.
-    if (this.published.length > 0 || this.#sender) {
-      await this.#negotiateSending(this.#isBroken(this.#sender?.connection));
+    if (this.published.length > 0 || this.#sender) this.#republish();
+  }
+
+  /** Whether we stay does not hang on it: what the server refuses is told, and offered again with growing pauses. */
+  async #republish(attempt = 0) {
+    clearTimeout(this.#republishing);
+    try {
+      await this.#negotiateSending();
+    } catch (error) {
+      // On the next socket everything is published again.
+      if (this.state !== "joined" || error.code === "closed") return;
+      for (const stream of this.#untold.keys()) this.#giveUp(stream, error);
+      if (attempt === 0) this.#emit("error", error);
+      clearTimeout(this.#republishing);
+      this.#republishing = setTimeout(() => this.#republish(attempt + 1), backOff(attempt));
     }
   }
 
@@ -389,7 +458,7 @@ export class Room extends EventTarget {
     throw new SluiceError({ code: "privacy", message });
   }
 
-  #closed(socket, wait = this.#backOff()) {
+  #closed(socket, wait = backOff(this.#attempt++)) {
     if (socket !== this.#socket || this.state === "left") return;
     this.#socket = null;
     clearInterval(this.#pinger);
@@ -403,10 +472,6 @@ export class Room extends EventTarget {
   #refuseWaiting(error) {
     for (const { reject } of this.#waiting.values()) reject(error);
     this.#waiting.clear();
-  }
-
-  #backOff() {
-    return Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** this.#attempt++) * (0.75 + Math.random() / 2);
   }
 
   /** A socket that leads nowhere: what it says when it closes comes too late. */
@@ -430,6 +495,7 @@ export class Room extends EventTarget {
       await this.#connect();
     } catch (error) {
       if (error instanceof SluiceError && !error.isTemporary) {
+        this.#post({ type: "leave" });
         this.#end(error);
       } else if (this.#socket?.readyState === WebSocket.OPEN) {
         this.#socket.close();
@@ -494,16 +560,16 @@ export class Room extends EventTarget {
         this.#removeStream(message.stream);
         break;
       case "offer":
-        this.#offers = this.#offers.then(() => this.#answer(message)).catch((error) => {
-          // A connection that can't take the offer is made anew.
-          this.#emit("error", error);
-          this.#renewReceiver();
-        });
+        this.#offers = this.#offers.then(() => this.#take(message));
+        break;
+      case "pong":
+        // It was not let in only to be thrown out again.
+        this.#attempt = 0;
         break;
       case "connection-lost":
         if (message.connection === "send") {
           this.#dropSender();
-          if (this.published.length > 0) this.#negotiateSending().catch(() => {});
+          if (this.published.length > 0) this.#republish();
         } else {
           this.#renewReceiver();
         }
@@ -533,19 +599,28 @@ export class Room extends EventTarget {
     }
   }
 
-  /** A message that can't be decrypted was not said by anybody who has the key. */
   async #hear({ from, data }) {
     try {
-      this.#emit("message", { from, data: this.#encryption ? await opened(this.#encryption, data) : data });
+      this.#emit("message", { from, data: this.#encryption ? await this.#unsealed(from, data) : data });
     } catch {
-      this.#emit("error", new SluiceError({ code: "undecryptable", message: "A message came that is encrypted with another key." }));
+      const message = "A message came that is encrypted with another key, or was not said by who the server says.";
+      this.#emit("error", new SluiceError({ code: "undecryptable", message }));
     }
+  }
+
+  /** A message that can't be decrypted was not said by anybody who has the key. To whom one is, and from whom, is not the server's word. */
+  async #unsealed(from, data) {
+    const message = await opened(this.#encryption, data);
+    const isForUs = message.to === ALL || message.to === this.peer;
+    if (message.purpose !== MESSAGE || message.from !== from || !isForUs) throw new Error("It was sealed as another message.");
+    return message.data;
   }
 
   // Streams
 
   #updateStream(description) {
-    const own = this.published.some((stream) => stream.id === description.stream);
+    // One of ours that the server does not know yet to have ended is ours too.
+    const own = description.peer === this.peer || this.published.some((stream) => stream.id === description.stream);
     if (own) return;
     const known = this.streams.get(description.stream);
     const stream = known ?? { id: description.stream, media: new MediaStream(), undecryptable: false };
@@ -566,24 +641,41 @@ export class Room extends EventTarget {
     if (!stream) return;
     this.streams.delete(id);
     this.#toldEncodings.delete(id);
+    this.#paused.delete(id);
     for (const track of stream.media.getTracks()) stream.media.removeTrack(track);
     this.#emit("stream-removed", stream);
   }
 
   // The connection that we receive on
 
-  async #answer(offer) {
-    if (!this.#receiver) {
-      const connection = this.#makeConnection();
-      this.#receiver = connection;
-      connection.addEventListener("track", ({ receiver }) => this.#encryption?.reveal(receiver));
-      const expected = () => [...this.streams.values()].some((stream) => stream.live && stream.media.getTracks().length > 0);
-      this.#watch(connection, expected, () => this.#post({ type: "restart" }));
+  async #take(offer) {
+    // After it was asked to renew, everything is offered again.
+    if (this.state === "left" || this.#renewing !== null) return;
+    const connection = (this.#receiver ??= this.#makeReceiver());
+    try {
+      await this.#answer(connection, offer);
+    } catch (error) {
+      // One that was dropped meanwhile was not meant to take it.
+      if (connection !== this.#receiver) return;
+      this.#emit("error", error);
+      this.#renewReceiver();
     }
-    const connection = this.#receiver;
+  }
+
+  #makeReceiver() {
+    const connection = this.#makeConnection();
+    connection.addEventListener("track", ({ receiver }) => this.#encryption?.reveal(receiver));
+    const comes = ({ id, live, media }) => live && !this.#paused.has(id) && media.getTracks().length > 0;
+    const expected = () => [...this.streams.values()].some(comes);
+    this.#watch(connection, expected, () => this.#post({ type: "restart" }));
+    return connection;
+  }
+
+  async #answer(connection, offer) {
     await connection.setRemoteDescription({ type: "offer", sdp: offer.sdp });
     await connection.setLocalDescription();
     if (connection !== this.#receiver) return;
+    this.#renewals = 0;
     this.#post({ type: "answer", offer: offer.offer, sdp: connection.localDescription.sdp });
     const tracks = new Map(connection.getTransceivers().map((transceiver) => [transceiver.mid, transceiver.receiver.track]));
     for (const entry of offer.streams) {
@@ -591,7 +683,12 @@ export class Room extends EventTarget {
       if (!stream) continue;
       const wanted = entry.mids.map((mid) => tracks.get(mid)).filter(Boolean);
       for (const track of stream.media.getTracks()) if (!wanted.includes(track)) stream.media.removeTrack(track);
-      for (const track of wanted) if (!stream.media.getTracks().includes(track)) stream.media.addTrack(track);
+      for (const track of wanted) {
+        if (stream.media.getTracks().includes(track)) continue;
+        // What was found of its frames says nothing of another stream that has its m-line now.
+        this.#unreadable.delete(track);
+        stream.media.addTrack(track);
+      }
       this.#judgeReadable(stream);
       this.#emit("stream-updated", stream);
     }
@@ -602,9 +699,17 @@ export class Room extends EventTarget {
     return new RTCPeerConnection({ iceServers: this.#iceServers, bundlePolicy: "max-bundle", ...configuration });
   }
 
+  /** A connection that is lost or can't take what is offered is made anew: at once, and with growing pauses while that doesn't help. */
   #renewReceiver() {
     this.#dropReceiver();
-    this.#post({ type: "restart", action: "renew" });
+    clearTimeout(this.#renewing);
+    const renew = () => {
+      this.#renewing = null;
+      this.#post({ type: "restart", action: "renew" });
+    };
+    if (this.#renewals === 0) renew();
+    else this.#renewing = setTimeout(renew, backOff(this.#renewals));
+    this.#renewals += 1;
   }
 
   #dropReceiver() {
@@ -614,20 +719,20 @@ export class Room extends EventTarget {
 
   // The connection that we send on
 
-  #negotiateSending(restart = false) {
-    const work = this.#publishing.then(() => this.#offerSending(restart));
+  #negotiateSending() {
+    const work = this.#publishing.then(() => this.#offerSending());
     this.#publishing = work.catch(() => {});
     return work;
   }
 
-  async #offerSending(restart) {
+  async #offerSending() {
     if (this.state !== "joined") return;
     this.#checkPrivacy(this.privacy.mode);
     if (!this.#sender) {
       if (this.published.length === 0) return;
       const connection = this.#makeConnection();
       this.#sender = { connection, transceivers: new Map() };
-      this.#watch(connection, () => this.published.length > 0, () => this.#negotiateSending(true).catch(() => {}));
+      this.#watch(connection, () => this.published.length > 0, () => this.#negotiateSending().catch(() => {}));
     }
     const { connection, transceivers } = this.#sender;
     // M-lines of streams that are gone are free for the next ones.
@@ -638,8 +743,12 @@ export class Room extends EventTarget {
         transceivers.set(transceiver, null);
       }
     }
-    for (const stream of this.published) {
-      for (const track of stream.media.getTracks()) {
+    const offered = [...this.published];
+    for (const stream of offered) {
+      for (const { kind } of stream.media.getTracks()) {
+        // What is waited for below leaves time for another track of this kind.
+        const track = stream.media.getTracks().find((track) => track.kind === kind);
+        if (!track) continue;
         const mine = [...transceivers].find(([, owner]) => owner?.stream === stream && owner.kind === track.kind);
         if (mine) continue;
         const count = track.kind === "video" ? stream.encodings : 1;
@@ -648,21 +757,22 @@ export class Room extends EventTarget {
         let free = [...transceivers].find(([transceiver, owner]) => !owner && fits(transceiver))?.[0];
         if (free) {
           free.direction = "sendonly";
+          stream.attach(kind, free.sender);
           await free.sender.replaceTrack(track);
         } else {
           const several = count > 1 ? { sendEncodings: sendEncodings(count) } : {};
           free = connection.addTransceiver(track, { direction: "sendonly", ...several });
+          stream.attach(kind, free.sender);
           this.#encryption?.protect(free.sender);
         }
         const codecs = this.#encryption ? Encryption.codecs(track.kind) : RTCRtpReceiver.getCapabilities(track.kind).codecs;
         free.setCodecPreferences?.(preferred(codecs, `${track.kind}/${stream.codec}`));
-        transceivers.set(free, { stream, kind: track.kind });
-        stream.attach(track.kind, free.sender);
+        transceivers.set(free, { stream, kind });
       }
     }
-    if (restart) connection.restartIce();
-    await connection.setLocalDescription(await connection.createOffer({ iceRestart: restart }));
-    const streams = this.published.map((stream) => ({
+    if (this.#isBroken(connection)) connection.restartIce();
+    await connection.setLocalDescription();
+    const streams = offered.map((stream) => ({
       stream: stream.id,
       kind: stream.kind,
       muted: stream.muted,
@@ -671,7 +781,12 @@ export class Room extends EventTarget {
     try {
       const privacy = this.#encryption ? "e2ee" : undefined;
       const answer = await this.request({ type: "publish", sdp: connection.localDescription.sdp, privacy, streams });
-      if (connection === this.#sender?.connection) await connection.setRemoteDescription({ type: "answer", sdp: answer.sdp });
+      if (connection !== this.#sender?.connection) return;
+      await connection.setRemoteDescription({ type: "answer", sdp: answer.sdp });
+      for (const stream of offered) {
+        this.#untold.get(stream)?.resolve();
+        this.#untold.delete(stream);
+      }
     } catch (error) {
       if (connection.signalingState === "have-local-offer") {
         await connection.setLocalDescription({ type: "rollback" }).catch(() => {});
@@ -681,6 +796,7 @@ export class Room extends EventTarget {
   }
 
   #dropSender() {
+    for (const stream of this.published) stream.detach();
     this.#close(this.#sender?.connection);
     this.#sender = null;
   }
@@ -712,15 +828,21 @@ export class Room extends EventTarget {
     this.#ending.abort();
     clearTimeout(this.#timer);
     clearInterval(this.#pinger);
-    clearTimeout(this.#sizing);
+    for (const timer of [this.#sizing, this.#republishing, this.#renewing]) clearTimeout(timer);
     this.#dropSender();
     this.#dropReceiver();
     this.#encryption?.close();
-    this.#refuseWaiting(new SluiceError({ code: "left", message: reason ?? "The room was left." }));
+    const left = this.#leftError(reason);
+    this.#refuseWaiting(left);
+    for (const stream of [...this.#untold.keys()]) this.#giveUp(stream, left);
     this.#setState("left", error);
     this.#socket?.close();
     this.#socket = null;
     this.#emit("left", { reason, error });
+  }
+
+  #leftError(reason) {
+    return new SluiceError({ code: "left", message: reason ?? "The room was left." });
   }
 
   #setState(state, error) {
@@ -733,6 +855,11 @@ export class Room extends EventTarget {
   }
 }
 
+/** How long to wait after so many attempts in vain, with a little chance so that not all come back together. */
+function backOff(attempt) {
+  return Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** attempt) * (0.75 + Math.random() / 2);
+}
+
 function encodingCount(transceiver) {
   return Math.max(1, transceiver.sender.getParameters().encodings.length);
 }
@@ -743,8 +870,8 @@ export function randomID() {
 }
 
 /** A message in an encrypted room: the server passes on what it can't read. */
-async function sealed(encryption, data) {
-  return { sframe: base64(await encryption.seal(utf8.encode(JSON.stringify(data)))) };
+async function sealed(encryption, message) {
+  return { sframe: base64(await encryption.seal(utf8.encode(JSON.stringify(message)))) };
 }
 
 async function opened(encryption, data) {

@@ -5,6 +5,7 @@ const KEY_BYTES = 16;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const SECRET_BYTES = 32;
+const SHORTEST_KEY = 16;
 const KID_BYTES = 8;
 // A sender takes another key long before AES-GCM's limits are near, or a counter could end.
 const FRAMES_PER_KEY = 2 ** 31;
@@ -40,6 +41,11 @@ export class SFrameKey {
     result.#salt = salt;
     result.#kid = kid;
     return result;
+  }
+
+  /** The id, 8 bytes, of which the first is the generation and the last the step. */
+  get kid() {
+    return this.#kid;
   }
 
   /** Whether another key has to follow. */
@@ -157,34 +163,69 @@ async function expand(secret, info, length) {
  * before and not the other way about: whoever is let in after a step can't read what was sent before it.
  */
 class RoomKeys {
-  /** Secrets by generation: that of each step that is still known. */
+  /** Secrets by generation: of each step that is still known, or was made from one that is, a promise of its secret. */
   #secrets = new Map();
   #generation = -1;
   #step = 0;
   #sending = null;
+  /** The keys of senders by their ids, those used last at the end. */
   #receiving = new Map();
+  #own = new Set();
+  #changes = Promise.resolve();
 
   /** Adds a secret, which is encrypted with from now on. Older ones can be decrypted with for a while. */
   add(generation, secret, step = 0) {
-    this.#secrets.delete(generation);
-    this.#secrets.set(generation, new Map([[step, secret]]));
-    for (const old of this.#secrets.keys()) if (this.#secrets.size > GENERATIONS_KEPT) this.#secrets.delete(old);
-    this.#receiving.clear();
+    return this.#inTurn(() => {
+      if (!(secret instanceof Uint8Array) || secret.length < SHORTEST_KEY) throw new Error(`A key has at least ${SHORTEST_KEY} bytes.`);
+      this.#forget(generation);
+      this.#secrets.set(generation, new Map([[step, Promise.resolve(secret)]]));
+      for (const old of this.#secrets.keys()) if (this.#secrets.size > GENERATIONS_KEPT) this.#forget(old);
+      this.#sendWith(generation, step);
+    });
+  }
+
+  /**
+   * Takes the next step. Others follow when they see it.
+   *
+   * @returns {Promise<{key: Uint8Array, generation: number, step: number}>} What is encrypted with from now on.
+   */
+  ratchet() {
+    return this.#inTurn(async () => {
+      if (this.#step >= LAST_STEP) throw new Error(`The key was ratcheted ${LAST_STEP} times: it takes a new one.`);
+      return this.#advance(this.#step + 1);
+    });
+  }
+
+  /** Somebody of the generation that we encrypt with has taken a step. */
+  #follow(generation, step) {
+    return this.#inTurn(async () => {
+      if (generation === this.#generation && step > this.#step) await this.#advance(step);
+    });
+  }
+
+  /** One change waits for the one before: a step that was begun with a key must not undo that there is another one. */
+  #inTurn(change) {
+    const changed = this.#changes.then(change);
+    this.#changes = changed.catch(() => {});
+    return changed;
+  }
+
+  async #advance(step) {
+    const generation = this.#generation;
+    const key = await this.#secret(generation, step);
     this.#sendWith(generation, step);
-  }
-
-  /** Takes the next step. Others follow when they see it. */
-  async ratchet() {
-    if (this.#step >= LAST_STEP) throw new Error(`The key was ratcheted ${LAST_STEP} times: it takes a new one.`);
-    await this.#advance(this.#generation, this.#step + 1);
-  }
-
-  async #advance(generation, step) {
-    const steps = this.#secrets.get(generation);
     // What was sent a step ago may still be on its way; what is older is forgotten.
-    for (const kept of [step - 1, step]) steps.set(kept, await this.#secret(generation, kept));
-    this.#sendWith(generation, step);
-    for (const old of steps.keys()) if (old < step - 1) steps.delete(old);
+    this.#forget(generation, step - 1);
+    return { key, generation, step };
+  }
+
+  /** Forgets a generation, or its steps before one. */
+  #forget(generation, before = LAST_STEP + 1) {
+    for (const [name, { kid }] of this.#receiving) {
+      if (kid[0] === generation && kid[KID_BYTES - 1] < before) this.#receiving.delete(name);
+    }
+    if (before > LAST_STEP) this.#secrets.delete(generation);
+    else for (const step of this.#secrets.get(generation).keys()) if (step < before) this.#secrets.get(generation).delete(step);
   }
 
   #sendWith(generation, step) {
@@ -204,24 +245,30 @@ class RoomKeys {
 
   #makeSending() {
     const sender = crypto.getRandomValues(new Uint8Array(6));
-    return this.#derive(Uint8Array.of(this.#generation, ...sender, this.#step));
+    const kid = Uint8Array.of(this.#generation, ...sender, this.#step);
+    this.#own.add(kid.join());
+    return this.#derive(kid);
   }
 
   async open(sealed) {
     const header = decodeHeader(sealed);
     if (!header) throw new Error("No SFrame header.");
     const name = header.kid.join();
-    const known = this.#receiving.get(name);
-    const key = await (known ?? this.#derive(header.kid));
-    const plaintext = await key.open(sealed);
-    // Whoever sends us made-up key ids gets no memory for them.
-    if (!known && !this.#receiving.has(name)) this.#keep(name, key);
+    // Only a server that wants us to take our own words for another's sends them back.
+    if (this.#own.has(name)) throw new Error("A frame of our own.");
     const [generation, step] = [header.kid[0], header.kid[KID_BYTES - 1]];
-    if (generation === this.#generation && step > this.#step) await this.#advance(generation, step);
+    const secrets = this.#secrets.get(generation);
+    const key = this.#receiving.get(name) ?? await this.#derive(header.kid);
+    const plaintext = await key.open(sealed);
+    // Whoever sends us made-up key ids gets no memory for them; nor is a key kept whose secret was forgotten meanwhile.
+    if (secrets === this.#secrets.get(generation) && secrets.has(step)) this.#keep(name, this.#receiving.get(name) ?? key);
+    if (generation === this.#generation && step > this.#step) await this.#follow(generation, step);
     return plaintext;
   }
 
+  /** Those whose frames came longest ago make room: with a key goes the memory of which of its frames were seen. */
   #keep(name, key) {
+    this.#receiving.delete(name);
     this.#receiving.set(name, key);
     for (const old of this.#receiving.keys()) if (this.#receiving.size > SENDERS_KEPT) this.#receiving.delete(old);
   }
@@ -233,13 +280,17 @@ class RoomKeys {
     return SFrameKey.derive(baseKey, kid);
   }
 
-  /** A step's secret (RFC 9605 §5.1), which is made from the nearest that comes before. */
-  async #secret(generation, step) {
+  /**
+   * A step's secret (RFC 9605 §5.1), which is made from the nearest that comes before. Those between are kept: whatever steps frames
+   * claim to be of, a secret is ratcheted at most LAST_STEP times.
+   */
+  #secret(generation, step) {
     const steps = this.#secrets.get(generation);
     const nearest = steps && Math.max(...[...steps.keys()].filter((known) => known <= step));
     if (!steps || !Number.isFinite(nearest)) throw new Error("There is no key with this id.");
-    let secret = steps.get(nearest);
-    for (let next = nearest; next < step; next += 1) secret = await expand(secret, utf8.encode("SFrame 1.0 Ratchet"), SECRET_BYTES);
-    return secret;
+    for (let next = nearest; next < step; next += 1) {
+      steps.set(next + 1, steps.get(next).then((secret) => expand(secret, utf8.encode("SFrame 1.0 Ratchet"), SECRET_BYTES)));
+    }
+    return steps.get(step);
   }
 }

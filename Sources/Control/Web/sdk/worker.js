@@ -1,6 +1,7 @@
-// The worker of the encryption: it loads this same module.
+// The worker of the encryption: it loads this same module. The module's parts are joined in the order of their names: this one, which
+// begins to work at once, needs to be the last.
 
-// So many frames in a row that can't be opened are told: one may be a replay, or have outrun its key.
+// So many frames in a row that can't be opened or sealed are told: one may be a replay, or have outrun its key.
 const FAILURES_TOLD = 5;
 
 /** Answers the page, and takes the frames of each sender and receiver that it hands over. */
@@ -26,7 +27,7 @@ function serve(scope) {
 
   function pipe(end, { direction, label }) {
     const transform = direction === "send"
-      ? sealFrames(keys, statistics.sent)
+      ? sealFrames(keys, statistics.sent, (message) => scope.postMessage({ type: "unsealed", message }))
       : openFrames(keys, statistics.received, (readable, isKeyframe) => {
         scope.postMessage({ type: "readable", label, readable });
         // The decoder has missed what was before.
@@ -41,7 +42,8 @@ function noFrames() {
 }
 
 /** A frame that can't be sealed goes nowhere. */
-function sealFrames(keys, figures) {
+function sealFrames(keys, figures, tell) {
+  let failures = 0;
   return async (frame, controller) => {
     const start = performance.now();
     try {
@@ -50,10 +52,13 @@ function sealFrames(keys, figures) {
       if (!codec) throw new Error("A codec that can't be encrypted.");
       const sealed = codec.wrap(codec.clear(data), await keys.seal(data));
       frame.data = exactBuffer(sealed);
-    } catch {
+    } catch (error) {
       figures.failed += 1;
+      failures += 1;
+      if (failures === FAILURES_TOLD) tell(error.message);
       return;
     }
+    failures = 0;
     figures.frames += 1;
     figures.milliseconds += performance.now() - start;
     controller.enqueue(frame);
@@ -63,7 +68,7 @@ function sealFrames(keys, figures) {
 /** A frame that can't be opened goes nowhere: a decoder sees nothing that was not sealed by somebody who has the key. */
 function openFrames(keys, figures, tell) {
   let failures = 0;
-  let isReadable = true;
+  let isReadable = null;
   return async (frame, controller) => {
     const start = performance.now();
     try {
@@ -73,7 +78,8 @@ function openFrames(keys, figures, tell) {
     } catch {
       figures.failed += 1;
       failures += 1;
-      if (failures === FAILURES_TOLD && isReadable) tell((isReadable = false));
+      // Told again and again: the m-line may be another stream's meanwhile, which nobody tells us.
+      if (failures % FAILURES_TOLD === 0) tell((isReadable = false));
       return;
     }
     failures = 0;

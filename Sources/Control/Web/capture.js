@@ -1,0 +1,60 @@
+// Cameras and microphones: a page's lists of them, opening them, and words for what goes wrong.
+
+import { element } from "/assets/page.js";
+
+/** The page's lists, by the kind of track that their devices give. */
+export const LISTS = { video: "camera", audio: "microphone" };
+
+/**
+ * Fills the lists.
+ *
+ * @param {{camera?: string, microphone?: string}=} chosen The devices to choose, in place of those that are chosen now. One that is not
+ *   there gives way to the default one.
+ */
+export async function listDevices(chosen = {}) {
+  if (!navigator.mediaDevices) return;
+  const devices = await navigator.mediaDevices.enumerateDevices();
+  for (const [kind, id] of Object.entries(LISTS)) {
+    const list = element(id);
+    const wanted = chosen[id] ?? list.value;
+    // Devices have no names before the first permission.
+    const options = devices.filter((device) => device.kind === `${kind}input` && device.deviceId).map((device, index) =>
+      new Option(device.label || `${id} ${index + 1}`, device.deviceId));
+    list.replaceChildren(new Option(`Default ${id}`, ""), ...options);
+    list.value = options.some((option) => option.value === wanted) ? wanted : "";
+  }
+}
+
+/** @param {MediaStreamConstraints} wanted @returns {Promise<MediaStream>} @throws {DOMException} See reasonOf. */
+export async function openDevices(wanted) {
+  if (!navigator.mediaDevices) throw new DOMException("", "SecurityError");
+  return navigator.mediaDevices.getUserMedia(wanted);
+}
+
+/** The constraint for one device; none for the default one. */
+export function exactly(deviceId) {
+  return deviceId ? { deviceId: { exact: deviceId } } : {};
+}
+
+/** @param {MediaStream=} media */
+export function stopTracks(media) {
+  for (const track of media?.getTracks() ?? []) track.stop();
+}
+
+/** Why devices could not be opened, and what helps. */
+export function reasonOf(error) {
+  switch (error.name) {
+    case "NotAllowedError":
+      return "The camera and the microphone are not allowed: allow them in the browser's address bar.";
+    case "NotFoundError":
+      return "No camera or no microphone was found: connect one.";
+    case "NotReadableError":
+      return "The camera or the microphone is in use by another program: close that.";
+    case "OverconstrainedError":
+      return "The chosen device is not there any more: choose another.";
+    case "SecurityError":
+      return "Browsers give cameras to secure pages only: open this page by https, or on the server itself as localhost.";
+    default:
+      return `The camera could not be opened: ${error.message || error.name}`;
+  }
+}
