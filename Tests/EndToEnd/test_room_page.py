@@ -664,6 +664,17 @@ async def test_a_host_mutes_and_removes_locks_and_ends(server):
         await says(guest, "#announcements", "Host has muted you")
         await says(host, ".tile:has(.tile-menu[aria-label='Actions for Guest']) figcaption", "(muted)")
 
+        await menu.click()
+        await host.click("#dialog [data-value=hide]")
+        await guest.wait_for_selector("#hide[aria-pressed=true]")
+        await says(guest, "#announcements", "switched your picture off")
+        await guest.click("#share")
+        await guest.wait_for_selector("#share[aria-pressed=true]")
+        await host.locator(".tile[data-kind=screen] .tile-menu").click()
+        await host.click("#dialog [data-value=hide]")
+        await guest.wait_for_selector("#share[aria-pressed=false]")
+        await host.wait_for_selector(".tile[data-kind=screen]", state="detached")
+
         await more(host)
         await host.click("#lock")
         await says(guest, "#count", "locked")

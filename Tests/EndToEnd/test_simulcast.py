@@ -1,6 +1,7 @@
 """Simulcast: a camera that is sent as several encodings, of which every viewer gets the one that suits him."""
 
 import asyncio
+import collections
 import contextlib
 import json
 import pathlib
@@ -105,9 +106,10 @@ async def test_every_viewer_gets_what_he_has_room_for(server, codec, mode):
 async def test_the_room_page_asks_for_what_its_tiles_show(server):
     """By the page: who shows somebody small is sent the small picture."""
     async with chromium(frame_rate=15) as browser:
-        pages = []
+        pages, sent = [], collections.defaultdict(list)
         for name, size in [("Ann", (1280, 900)), ("Bob", (1600, 1000)), ("Cleo", (400, 400))]:
             page = await browser.new_page(viewport={"width": size[0], "height": size[1]})
+            page.on("websocket", lambda socket, name=name: socket.on("framesent", lambda text: sent[name].append(json.loads(text))))
             await page.goto(f"{server.url}/room#tiles")
             await page.fill("#name", name)
             await page.wait_for_selector("#placeholder[hidden]", state="attached")
@@ -121,6 +123,9 @@ async def test_the_room_page_asks_for_what_its_tiles_show(server):
             large, small = await pages[1].evaluate(heights), await pages[2].evaluate(heights)
             return large.get("Ann") in (360, 720) and small.get("Ann") == small.get("Bob") == 180
         await until(right, 30 * PATIENCE, f"small tiles have small pictures; {[await page.evaluate(heights) for page in pages]}")
+        # It is said before anything is sent: what is shown small doesn't begin large.
+        kinds = [message["type"] for message in sent["Cleo"] if message["type"] == "answer" or "encodings" in message]
+        assert kinds[:2] == ["update", "answer"], sent["Cleo"]
 
 
 @pytest.mark.asyncio

@@ -69,9 +69,19 @@ export class OwnStreams {
     await told.catch((error) => showError(error.message));
   }
 
-  /** Mutes. @param {"audio"|"video"} kind @returns {boolean} Whether there was something to mute. */
-  silence(kind) {
-    if (!this.#camera || this.#camera.muted.includes(kind)) return false;
+  /**
+   * Mutes.
+   *
+   * @param {"audio"|"video"} kind
+   * @param {string=} stream Which one: the camera by default. A screen is ended, as it is nothing without its picture.
+   * @returns {boolean} Whether there was something to mute.
+   */
+  silence(kind, stream = this.#camera?.id) {
+    if (this.#screen?.id === stream && kind === "video") {
+      this.share();
+      return true;
+    }
+    if (!this.#camera || this.#camera.id !== stream || this.#camera.muted.includes(kind)) return false;
     this.toggle(kind);
     return true;
   }

@@ -324,21 +324,28 @@ function hear({ from, data }) {
 
 // The host
 
-function mutedByHost({ by }) {
-  if (own.silence("audio")) announce(`${nameOf(by)} has muted you. Press Mute to speak again.`);
+function mutedByHost({ by, stream, muted }) {
+  if (muted.includes("audio") && own.silence("audio", stream)) announce(`${nameOf(by)} has muted you. Press Mute to speak again.`);
+  if (muted.includes("video") && own.silence("video", stream)) announce(`${nameOf(by)} has switched your picture off.`);
 }
 
-async function act(action, peer) {
+async function act(action, peer, what) {
   try {
-    await room.act(action, peer);
+    await room.act(action, peer, what);
   } catch (error) {
     showError(error.message);
   }
 }
 
-async function askAboutPeer({ peer, name }) {
-  const action = await ask(name, [{ value: "mute", label: "Mute" }, { value: "remove", label: "Remove from the room" }]);
-  if (action && room) await act(action, peer);
+async function askAboutPeer({ id, peer, name, kind }) {
+  const action = await ask(name, [
+    { value: "mute", label: "Mute" },
+    { value: "hide", label: kind === "screen" ? "End their screen" : "Switch their camera off" },
+    { value: "remove", label: "Remove from the room" },
+  ]);
+  if (!action || !room) return;
+  if (action === "hide") await act("mute", peer, { stream: id, muted: ["video"] });
+  else await act(action, peer);
 }
 
 async function endForAll() {

@@ -19,6 +19,11 @@ export class LocalStream {
     this.muted = media.getTracks().filter((track) => !track.enabled).map((track) => track.kind);
   }
 
+  /** The lines of its picture, as others are told; undefined where that isn't known. */
+  get height() {
+    return this.media.getVideoTracks()[0]?.getSettings().height;
+  }
+
   /** The room calls it when a track has got its sender. */
   attach(kind, sender) {
     this.#senders.set(kind, sender);
@@ -107,12 +112,18 @@ function sendEncodings(count) {
   return rids.map((rid, place) => ({ rid, scaleResolutionDownBy: 2 ** (count - 1 - place), scalabilityMode: "L1T1" }));
 }
 
-// The lowest encoding of a camera has about so many lines, each other one twice as many as the one before.
-const LINES = 180;
+// Where a publisher doesn't say how large his picture is, its lowest encoding may have so many lines.
+const USUAL_LINES = 180;
 
-/** The place of the encoding that is large enough for a picture of this height, with a little less than its pixels. */
-function encodingFor(height, count) {
-  const place = Math.ceil(Math.log2(Math.max(1, height) / LINES) - 0.3);
+/**
+ * The place of the encoding that is large enough to be shown with a height, or lacks a little of it.
+ *
+ * @param {number} height Of what is shown.
+ * @param {number} count Encodings, each of which has twice the lines of the one before.
+ * @param {number=} lines Those of the best.
+ */
+function encodingFor(height, count, lines = USUAL_LINES * 2 ** (count - 1)) {
+  const place = Math.ceil(Math.log2(Math.max(1, height) / lines) - 0.3) + count - 1;
   return Math.min(Math.max(0, place), count - 1);
 }
 

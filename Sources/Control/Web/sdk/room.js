@@ -36,6 +36,7 @@ export class SluiceError extends Error {
  * @property {string} id
  * @property {string=} peer Who publishes it; none when it came by WHIP.
  * @property {string=} kind What it shows, such as `camera` or `screen`.
+ * @property {number=} height The lines of its picture, in the best of its encodings, as its publisher says.
  * @property {boolean} live Whether its publisher is connected.
  * @property {string[]} muted Kinds of media that its publisher has muted.
  * @property {MediaStream} media What is received of it; its tracks come and go.
@@ -68,7 +69,8 @@ export async function join(options) {
  * A room that we are in. It reconnects by itself.
  *
  * Events (CustomEvent, with `detail`): `state` ({state, error}), `peers`, `stream-added` (RemoteStream), `stream-updated`,
- * `stream-removed`, `speakers` ([{stream, level}]), `quality` ([{stream, level}]), `message` ({from, data}), `muted-by-host`,
+ * `stream-removed`, `speakers` ([{stream, level}]), `quality` ([{stream, level}]), `message` ({from, data}), `muted-by-host` ({by, stream, muted}: a host
+ * asks for these kinds of media of a stream, or of all, to be muted),
  * `room-updated`, `connection` ({connection, state}: that of an RTCPeerConnection has changed), `error` (a SluiceError or what the browser
  * throws: something that was not asked for failed), `left` ({reason, error}).
  *
@@ -279,7 +281,11 @@ export class Room extends EventTarget {
    */
   setSize(stream, height) {
     this.#heights.set(stream, height);
-    this.#sizing ??= setTimeout(() => this.#tellSizes(), SIZES_MS);
+    // What begins is not to begin too large.
+    const isNew = encodingCountOf(this.streams.get(stream)) > 1 && !this.#toldEncodings.has(stream);
+    if (isNew) clearTimeout(this.#sizing);
+    else if (this.#sizing) return;
+    this.#sizing = setTimeout(() => this.#tellSizes(), isNew ? 0 : SIZES_MS);
   }
 
   #tellSizes() {
@@ -289,8 +295,8 @@ export class Room extends EventTarget {
     for (const [id, height] of this.#heights) {
       const stream = this.streams.get(id);
       if (!stream) this.#heights.delete(id);
-      const count = stream?.tracks.find((track) => track.kind === "video")?.encodings ?? 1;
-      const encoding = encodingFor(height, count);
+      const count = encodingCountOf(stream);
+      const encoding = encodingFor(height, count, stream?.height);
       if (count === 1 || this.#toldEncodings.get(id) === encoding) continue;
       this.#toldEncodings.set(id, encoding);
       changes.push({ stream: id, encoding });
@@ -306,10 +312,16 @@ export class Room extends EventTarget {
     return this.request({ type: "message", data: sent, ...(to ? { to } : {}) });
   }
 
-  /** As a host: lock, unlock or end the room; mute or remove a peer. */
-  async act(action, peer) {
+  /**
+   * As a host: lock, unlock or end the room; mute or remove a peer.
+   *
+   * @param {"lock"|"unlock"|"end"|"mute"|"remove"} action
+   * @param {string=} peer
+   * @param {{stream: string, muted: ("audio"|"video")[]}=} what Which stream of his is to be muted, and what of it; his sound by default.
+   */
+  async act(action, peer, what = {}) {
     try {
-      await this.request({ type: "update", action, ...(peer ? { peer } : {}) });
+      await this.request({ type: "update", action, peer, ...what });
     } catch (error) {
       // Whoever ends the room is told `left` as all are, and nothing else.
       if (action !== "end" || error.code !== "left") throw error;
@@ -419,8 +431,9 @@ export class Room extends EventTarget {
     const known = new Set(joined.streams.map((stream) => stream.stream));
     for (const id of [...this.streams.keys()]) if (!known.has(id)) this.#removeStream(id);
     for (const stream of joined.streams) this.#updateStream(stream);
+    // What was told on a socket that led nowhere has not arrived.
+    this.#toldEncodings.clear();
     if (!joined.resumed) {
-      this.#toldEncodings.clear();
       this.#paused.clear();
     }
     this.#setState("joined");
@@ -584,7 +597,7 @@ export class Room extends EventTarget {
         this.#hear(message);
         break;
       case "mute":
-        this.#emit("muted-by-host", { by: message.by });
+        this.#emit("muted-by-host", { by: message.by, stream: message.stream, muted: message.muted });
         break;
       case "room-updated":
         this.locked = message.locked;
@@ -627,6 +640,7 @@ export class Room extends EventTarget {
     Object.assign(stream, {
       peer: description.peer,
       kind: description.kind,
+      height: description.height,
       live: description.live,
       muted: description.muted,
       tracks: description.tracks,
@@ -776,6 +790,7 @@ export class Room extends EventTarget {
       stream: stream.id,
       kind: stream.kind,
       muted: stream.muted,
+      height: stream.height,
       mids: [...transceivers].filter(([, owner]) => owner?.stream === stream).map(([transceiver]) => transceiver.mid),
     }));
     try {
@@ -858,6 +873,11 @@ export class Room extends EventTarget {
 /** How long to wait after so many attempts in vain, with a little chance so that not all come back together. */
 function backOff(attempt) {
   return Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** attempt) * (0.75 + Math.random() / 2);
+}
+
+/** As how many encodings a remote stream's video is sent. */
+function encodingCountOf(stream) {
+  return stream?.tracks.find((track) => track.kind === "video")?.encodings ?? 1;
 }
 
 function encodingCount(transceiver) {
