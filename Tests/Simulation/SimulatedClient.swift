@@ -27,6 +27,7 @@ package final class SimulatedClient {
         worker: Int,
         server: ICECredentials,
         serverFingerprint: CertificateFingerprint,
+        retransmission: Duration,
         now: Instant
     ) throws {
         self.address = address
@@ -39,7 +40,7 @@ package final class SimulatedClient {
             role: .active,
             remoteFingerprints: [serverFingerprint],
             datagramBytes: 1200,
-            retransmission: .milliseconds(50),
+            retransmission: retransmission,
             handshakeTimeout: .seconds(30),
             now: now
         )

@@ -29,6 +29,7 @@ package final class Simulation: EngineOutput {
     private var clients: [SocketAddress: SimulatedClient] = [:]
     private var nextPort: UInt16 = 10_000
     package let certificate: DTLSCertificate
+    private let limits: Limits
     /// Datagrams that the engines have sent, and their bytes.
     package private(set) var sent: [(destination: SocketAddress, bytes: [UInt8])] = []
     package var keepsSent = false
@@ -45,6 +46,7 @@ package final class Simulation: EngineOutput {
 
     /// - Parameter workers: Engines, joined by relay rings.
     package init(seed: UInt64, workers: Int = 1, limits: Limits = Limits()) throws {
+        self.limits = limits
         random = Random(state: seed)
         certificate = try DTLSCertificate()
         let rings = (0..<workers).map { from in
@@ -110,6 +112,7 @@ package final class Simulation: EngineOutput {
             worker: worker,
             server: local,
             serverFingerprint: certificate.fingerprint,
+            retransmission: limits.dtlsRetransmission,
             now: now
         )
         clients[address] = client
