@@ -25,7 +25,7 @@ import Testing
         let message = try Self.parse(
             #"{"type":"publish","id":7,"room":"r","token":"t","name":"A\u00e9\ud83d\ude00\n","role":"view","privacy":"e2ee","#
                 + #""resume":"x","policy":"all","sdp":"v=0","offer":12,"streams":[{"stream":"s","kind":"camera","mids":["0"],"#
-                + #""muted":["audio"],"more":[{}]}],"stream":"s","muted":[],"paused":true,"peer":"p","action":"ice","to":"q","#
+                + #""muted":["audio"],"more":[{}],"more":1}],"stream":"s","muted":[],"paused":true,"peer":"p","action":"ice","to":"q","#
                 + #""tracks":[1,0],"encodings":[{"stream":"s","encoding":2,"x":1}],"#
                 + #""data": {"a": [1.50, null]} ,"unknown":{"a":[]}}"#
         )
@@ -53,6 +53,11 @@ import Testing
         (#"{"type":"publish","streams":[{"stream":"s"}]}"#, "streams.0 has no mids."),
         (#"{"type":"publish","streams":[{"stream":"s","mids":[0]}]}"#, "streams.0.mids.0 has to be a string."),
         (#"{"type":"publish","streams":[{"stream":"s","stream":"t","mids":[]}]}"#, "streams.0.stream is there twice."),
+        (#"{"type":"publish","streams":[{"stream":null,"mids":[]}]}"#, "streams.0 has no stream."),
+        (
+            #"{"type":"update","encodings":[{"stream":"s","encoding":1,"encoding":2}]}"#,
+            "encodings.0.encoding is there twice."
+        ),
         (#"{"type":"update","encodings":[{"stream":"s"}]}"#, "encodings.0 has no encoding."),
         (#"{"type":"update","encodings":[{"encoding":1}]}"#, "encodings.0 has no stream."),
         (#"{"type":"answer","offer":-1}"#, "offer has to be a whole number."),
@@ -132,9 +137,10 @@ import Testing
         var generator = Seeded(state: 0x5EED)
         let valid = [
             #"{"type":"join","id":1,"room":"standup","name":"Ann \u00e9\ud83d\ude00","policy":"all"}"#,
-            #"{"type":"publish","id":"2","sdp":"v=0\r\n","streams":[{"stream":"X","kind":"camera","mids":["0","1"]}]}"#,
+            #"{"type":"publish","id":"2","sdp":"v=0\r\n","streams":[{"stream":"X","kind":"camera","height":720,"mids":["0","1"]}]}"#,
             #"{"type":"message","to":"p","data":{"a":[1,-0.5e-3,true,false,null,"\"\\\/"],"b":{}}}"#,
             #"{"type":"update","stream":"a","paused":true,"muted":["audio"],"action":"mute","peer":"p"}"#,
+            #"{"type":"update","stream":"a","tracks":[0,1],"encodings":[{"stream":"a","encoding":2},{"encoding":0}]}"#,
         ].map { Array($0.utf8) }
         let words = [
             "1e400", "-0", "18446744073709551616", "NaN", "null", "[[[[", "}", "\\ud800", "\"", "{\"a\":", ",",

@@ -96,11 +96,7 @@ struct ClientMessage: Sendable {
     private init() {}
 
     private mutating func read(_ reader: inout JSONReader, entries: Int) throws(JSONReader.Malformed) {
-        var seen: Set<String> = []
-        try reader.readObject { name, reader throws(JSONReader.Malformed) in
-            guard Self.names.contains(name) else { return try reader.skip() }
-            // Readers disagree on which one counts.
-            guard seen.insert(name).inserted else { throw reader.malformed(.other("is there twice")) }
+        try reader.readMembers(of: Self.names) { name, reader throws(JSONReader.Malformed) in
             if name == "data" {
                 data = .verbatim(try reader.readText())
             } else if try !reader.readNull() {
@@ -126,24 +122,18 @@ struct ClientMessage: Sendable {
         case "offer": offer = try reader.readUnsigned()
         case "paused": paused = try reader.readBool()
         case "tracks":
-            var list: [Int] = []
-            try reader.readArray(atMost: entries) { reader throws(JSONReader.Malformed) in
-                list.append(Int(clamping: try reader.readUnsigned()))
+            tracks = try reader.readArray(atMost: entries) { reader throws(JSONReader.Malformed) in
+                Int(clamping: try reader.readUnsigned())
             }
-            tracks = list
         case "encodings":
-            var list: [EncodingLimit] = []
-            try reader.readArray(atMost: entries) { reader throws(JSONReader.Malformed) in
-                list.append(try EncodingLimit(&reader))
+            encodings = try reader.readArray(atMost: entries) { reader throws(JSONReader.Malformed) in
+                try EncodingLimit(&reader)
             }
-            encodings = list
         case "muted": muted = try Self.readStrings(&reader, atMost: entries)
         case "streams":
-            var list: [Stream] = []
-            try reader.readArray(atMost: entries) { reader throws(JSONReader.Malformed) in
-                list.append(try Stream(&reader, entries: entries))
+            streams = try reader.readArray(atMost: entries) { reader throws(JSONReader.Malformed) in
+                try Stream(&reader, entries: entries)
             }
-            streams = list
         default: readText(name, try reader.readString())
         }
     }
@@ -183,11 +173,7 @@ struct ClientMessage: Sendable {
         _ reader: inout JSONReader,
         atMost count: Int
     ) throws(JSONReader.Malformed) -> [String] {
-        var list: [String] = []
-        try reader.readArray(atMost: count) { reader throws(JSONReader.Malformed) in
-            list.append(try reader.readString())
-        }
-        return list
+        try reader.readArray(atMost: count) { reader throws(JSONReader.Malformed) in try reader.readString() }
     }
 
     private static func refusal(_ error: JSONReader.Malformed) -> Refusal {
@@ -204,24 +190,22 @@ struct ClientMessage: Sendable {
 }
 
 extension ClientMessage.Stream {
+    private static let names: Set<String> = ["stream", "mids", "kind", "height", "muted"]
+
     fileprivate init(_ reader: inout JSONReader, entries: Int) throws(JSONReader.Malformed) {
         var stream: String?
         var mids: [String]?
         var kind: String?
         var height: UInt64?
         var muted: [String]?
-        var seen: Set<String> = []
-        try reader.readObject { name, reader throws(JSONReader.Malformed) in
-            guard seen.insert(name).inserted else { throw reader.malformed(.other("is there twice")) }
+        try reader.readMembers(of: Self.names) { name, reader throws(JSONReader.Malformed) in
+            guard try !reader.readNull() else { return }
             switch name {
             case "stream": stream = try reader.readString()
             case "mids": mids = try ClientMessage.readStrings(&reader, atMost: entries)
-            case "kind" where try !reader.readNull(): kind = try reader.readString()
-            case "height" where try !reader.readNull(): height = try reader.readUnsigned()
-            case "muted" where try !reader.readNull():
-                muted = try ClientMessage.readStrings(&reader, atMost: entries)
-            case "kind", "height", "muted": break
-            default: try reader.skip()
+            case "kind": kind = try reader.readString()
+            case "height": height = try reader.readUnsigned()
+            default: muted = try ClientMessage.readStrings(&reader, atMost: entries)
             }
         }
         guard let stream else { throw reader.malformed(.other("has no stream")) }
@@ -231,16 +215,16 @@ extension ClientMessage.Stream {
 }
 
 extension ClientMessage.EncodingLimit {
+    private static let names: Set<String> = ["stream", "encoding"]
+
     fileprivate init(_ reader: inout JSONReader) throws(JSONReader.Malformed) {
         var stream: String?
         var encoding: UInt64?
-        var seen: Set<String> = []
-        try reader.readObject { name, reader throws(JSONReader.Malformed) in
-            guard seen.insert(name).inserted else { throw reader.malformed(.other("is there twice")) }
+        try reader.readMembers(of: Self.names) { name, reader throws(JSONReader.Malformed) in
+            guard try !reader.readNull() else { return }
             switch name {
             case "stream": stream = try reader.readString()
-            case "encoding": encoding = try reader.readUnsigned()
-            default: try reader.skip()
+            default: encoding = try reader.readUnsigned()
             }
         }
         guard let stream else { throw reader.malformed(.other("has no stream")) }

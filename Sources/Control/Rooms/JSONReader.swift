@@ -56,22 +56,38 @@ struct JSONReader {
         depth -= 1
     }
 
-    /// Reads an array.
-    mutating func readArray(
-        atMost count: Int,
-        _ element: (inout JSONReader) throws(Malformed) -> Void
+    /// Reads an object of which some names are known: the others are skipped, and one that is known may be there once, as readers
+    /// disagree on which one counts.
+    ///
+    /// - Parameter member: Reads the value of a known name, whatever it is.
+    mutating func readMembers(
+        of names: Set<String>,
+        _ member: (String, inout JSONReader) throws(Malformed) -> Void
     ) throws(Malformed) {
+        var seen: Set<String> = []
+        try readObject { name, reader throws(Malformed) in
+            guard names.contains(name) else { return try reader.skip() }
+            guard seen.insert(name).inserted else { throw reader.malformed(.other("is there twice")) }
+            try member(name, &reader)
+        }
+    }
+
+    /// Reads an array of what `element` reads.
+    mutating func readArray<Element>(
+        atMost count: Int,
+        _ element: (inout JSONReader) throws(Malformed) -> Element
+    ) throws(Malformed) -> [Element] {
         try expect(UInt8(ascii: "["), "an array")
         try enter()
-        var index = 0
-        while try hasAnother(before: UInt8(ascii: "]"), isFirst: index == 0) {
-            guard index < count else { throw malformed(.other("has at most \(count) entries")) }
-            path.append(String(index))
-            try element(&self)
+        var list: [Element] = []
+        while try hasAnother(before: UInt8(ascii: "]"), isFirst: list.isEmpty) {
+            guard list.count < count else { throw malformed(.other("has at most \(count) entries")) }
+            path.append(String(list.count))
+            list.append(try element(&self))
             path.removeLast()
-            index += 1
         }
         depth -= 1
+        return list
     }
 
     mutating func readString() throws(Malformed) -> String {
