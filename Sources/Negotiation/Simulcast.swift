@@ -18,7 +18,10 @@ extension OfferedSection {
             return EncodingOrder.ascending(Array(rids)).map { NegotiatedEncoding(rid: $0) }
         }
         let group = section.values("ssrc-group").compactMap { SSRCGroup($0) }.first { $0.semantics == "SIM" }
-        let grouped = (group?.ssrcs ?? []).prefix(maximum).compactMap { ssrc in sources.first { $0.ssrc == ssrc } }
+        var grouped: [AnnouncedSource] = []
+        for ssrc in (group?.ssrcs ?? []).prefix(maximum) where !grouped.contains(where: { $0.ssrc == ssrc }) {
+            if let source = sources.first(where: { $0.ssrc == ssrc }) { grouped.append(source) }
+        }
         if grouped.count > 1 { return grouped.map { NegotiatedEncoding(announcedSources: [$0]) } }
         return [NegotiatedEncoding(announcedSources: sources)]
     }

@@ -127,7 +127,8 @@ import Wire
         #expect(answer.sources.map(\.parameters.codec) == [.opus, .vp8])
         let video = answer.sources[1]
         #expect(video.parameters.retransmissionPayloadType == 97)
-        #expect(video.encodings.flatMap(\.announcedSources) == [AnnouncedSource(ssrc: 2222, retransmissionSSRC: 3333)])
+        let source = AnnouncedSource(ssrc: 2222, retransmissionSSRC: 3333)
+        #expect(video.encodings == [NegotiatedEncoding(announcedSources: [source])])
         #expect(video.parameters.feedback.contains([.nack, .pictureLossIndication, .transportWideCongestionControl]))
         #expect(!video.parameters.headerExtensions.contains { $0.meaning == .rtpStreamID })
         #expect(answer.remote.dtlsRole == .passive)
@@ -212,6 +213,10 @@ import Wire
     /// What is no simulcast: one encoding, none that is known, and nothing about it in the answer.
     @Test(arguments: [
         "a=rid:hi send\r\na=simulcast:send hi\r\n", "a=simulcast:send hi;lo\r\n",
+        "a=rid:hi send\r\na=rid:hi send\r\na=simulcast:send hi;hi,hi;~hi\r\n",
+        "a=rid:h\u{E9} send\r\na=simulcast:send h\u{E9};lo\r\n",
+        "a=ssrc-group:SIM 2222 2222\r\n", "a=ssrc-group:SIM 2222 3333\r\n", "a=ssrc-group:SIM 7 8 9\r\n",
+        "a=ssrc-group:SIM\r\n",
         "a=rid:hi recv\r\na=rid:lo recv\r\na=simulcast:recv hi;lo\r\n", "a=rid:hi send\r\na=simulcast:send ;;\r\n",
     ])
     func oneEncodingIsNoSimulcast(extra: String) throws {
