@@ -154,13 +154,15 @@ import Wire
     }
 
     /// What a decoder relies on: no number is left out or comes twice, and time goes on.
-    private static func expectContinuity(_ viewer: SimulatedClient) {
+    ///
+    /// - Parameter longest: How many timestamp units a packet may be later than the one before.
+    private static func expectContinuity(_ viewer: SimulatedClient, longest: Int32 = 90_000) {
         let headers = viewer.headers()
         let payloads = viewer.payloads()
         for (index, (last, next)) in zip(headers, headers.dropFirst()).enumerated() {
             #expect(next.sequenceNumber == last.sequenceNumber &+ 1)
             let later = Int32(bitPattern: next.timestamp &- last.timestamp)
-            #expect(later > 0 && later < 26 * 90_000, "packet \(index + 1) is \(later) units later")
+            #expect(later > 0 && later < longest, "packet \(index + 1) is \(later) units later")
             let numbers = [payloads[index], payloads[index + 1]].map { UInt16($0[2]) << 8 | UInt16($0[3]) }
             #expect(numbers[1] & 0x7FFF == (numbers[0] &+ 1) & 0x7FFF)
             #expect(payloads[index + 1][4] == payloads[index][4] &+ 1)
@@ -313,6 +315,32 @@ import Wire
         #expect(home?.tracks.allSatisfy { $0.packetsReceived > 40 } == true)
     }
 
+    /// RIDs that nobody negotiated, that are no text, or that are missing.
+    @Test(arguments: [[], [0x20, 0x78], [0x20, 0xFF], [0x2F] + [UInt8](repeating: 0x68, count: 16), [0x20, 0x00]])
+    func packetsThatSayNoKnownEncodingAreCountedAndDropped(element: [UInt8]) throws {
+        let call = try Self.call(saysRID: true)
+        call.camera.run(for: .seconds(1))
+        let before = call.simulation.snapshot().counters
+        let received = call.viewer.received.count
+        for number in UInt64(0)..<100 {
+            call.camera.client.send(
+                sequence: 500 + number,
+                timestamp: 0,
+                ssrc: 0x9000 + UInt32(number),
+                elements: [0x10, UInt8(ascii: "0")] + element,
+                payload: [0x90, 0xC0, 0x80, 1, 1, 0, 0]
+            )
+            call.simulation.run(for: .milliseconds(1))
+        }
+        let unknown = DropReason.rtpUnknownSource.rawValue
+        let after = call.simulation.snapshot().counters
+        #expect(after.drops[unknown] - before.drops[unknown] == 100)
+        #expect(call.viewer.received.count == received)
+        call.camera.run(for: .seconds(1))
+        #expect(call.encodings.last == 2)
+        Self.expectContinuity(call.viewer)
+    }
+
     @Test func aPauseIsNoBreakWhateverWasForwardedBefore() throws {
         let call = try Self.call()
         call.camera.run(for: .seconds(1))
@@ -329,7 +357,7 @@ import Wire
         pause(false)
         call.camera.run(for: .seconds(1))
         #expect(call.encodings.count > count && call.encodings[count] == 0)
-        Self.expectContinuity(call.viewer)
+        Self.expectContinuity(call.viewer, longest: 26 * 90_000)
     }
 
     @Test func aSlowPictureHasNotStopped() throws {

@@ -149,7 +149,7 @@ extension StreamDirectory {
             guard specification.kind?.utf8.count ?? 0 <= 32 else {
                 throw Problem.badMessage("kind has at most 32 characters.")
             }
-            guard specification.height ?? 1 >= 1, specification.height ?? 1 <= 65_535 else {
+            guard (1...65_535).contains(specification.height ?? 1) else {
                 throw Problem.badMessage("height is 1 to 65535.")
             }
             try checkMuted(specification.muted ?? [])

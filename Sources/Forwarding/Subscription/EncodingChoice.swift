@@ -16,9 +16,7 @@ enum EncodingChoice {
         limit: Int,
         silence: Duration
     ) -> Track {
-        var latest: Instant?
-        for track in encodings { latest = max(latest, track.encoding?.lastReceivedAt) }
-        guard let latest else { return current }
+        guard let latest = encodings.lazy.compactMap({ $0.encoding?.lastReceivedAt }).max() else { return current }
         var lowest: Track?
         var highest: Track?
         for (place, track) in encodings.enumerated() {
@@ -27,10 +25,5 @@ enum EncodingChoice {
             if place <= limit { highest = track }
         }
         return highest ?? lowest ?? current
-    }
-
-    private static func max(_ left: Instant?, _ right: Instant?) -> Instant? {
-        guard let left, let right else { return left ?? right }
-        return Swift.max(left, right)
     }
 }
