@@ -315,6 +315,35 @@ async def test_a_connection_that_can_not_be_made_is_renewed_ever_more_slowly(ser
 
 
 @pytest.mark.asyncio
+async def test_a_renewal_that_is_refused_for_now_is_asked_for_again(server):
+    async with chromium() as browser:
+        ann, _ = await sdk_page(browser, server)
+        await ann.evaluate("enter", {"room": "limited"})
+        await ann.evaluate("camera().then((media) => room.publish(media))")
+        bob, wire = await sdk_page(browser, server)
+        await bob.evaluate("enter", {"room": "limited"})
+
+        async def receives():
+            return await bob.evaluate("room.connections.receive?.connectionState") == "connected"
+        await until(receives, 10 * PATIENCE, "Bob receives")
+        refused = []
+
+        def refuse(message):
+            if message["type"] != "restart" or len(refused) == 2:
+                return message
+            refused.append(message)
+            wire.say({"type": "error", "id": message["id"], "code": "rate-limited", "message": "Too many requests.", "retryAfter": 1})
+        wire.from_page = refuse
+        wire.say({"type": "connection-lost", "connection": "receive"})
+
+        async def refused_twice():
+            return len(refused) == 2
+        await until(refused_twice, 10 * PATIENCE, "it is asked for twice in vain")
+        await until(receives, 10 * PATIENCE, "Bob receives again")
+        assert await bob.evaluate("errors") == ["rate-limited", "rate-limited"] and await bob.evaluate("room.state") == "joined"
+
+
+@pytest.mark.asyncio
 async def test_own_streams_are_never_remote_ones(server):
     async with entered(server, "mirror") as (page, wire):
         own = await page.evaluate("room.peer")

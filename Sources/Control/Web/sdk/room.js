@@ -717,9 +717,16 @@ export class Room extends EventTarget {
   #renewReceiver() {
     this.#dropReceiver();
     clearTimeout(this.#renewing);
-    const renew = () => {
+    const renew = async () => {
       this.#renewing = null;
-      this.#post({ type: "restart", action: "renew" });
+      try {
+        await this.request({ type: "restart", action: "renew" });
+      } catch (error) {
+        // On the next socket it is asked for again.
+        if (this.state !== "joined" || ["closed", "left"].includes(error.code)) return;
+        this.#emit("error", error);
+        if (error.isTemporary) this.#renewReceiver();
+      }
     };
     if (this.#renewals === 0) renew();
     else this.#renewing = setTimeout(renew, backOff(this.#renewals));
