@@ -1,14 +1,13 @@
 """A client's network changes in the middle of a call: the address that it had is gone, and it has another."""
 
 import asyncio
-import contextlib
 import pathlib
 
 import pytest
 
-from chromium import PATIENCE, chromium, until
-from sluice import OPERATOR_TOKEN, Server
-from two_paths import SERVER, TwoPaths
+from chromium import PATIENCE, until
+from sluice import OPERATOR_TOKEN
+from two_paths import inside_and_outside
 
 PEERS = (pathlib.Path(__file__).parent / "encryption_peers.js").read_text()
 PEERS += ";Object.assign(window, {enterRoom, publishCamera, received});"
@@ -31,17 +30,8 @@ STATE = """(name) => {
 @pytest.mark.asyncio
 @pytest.mark.parametrize("network", RESUMED_SECONDS)
 async def test_media_resumes_on_another_network_by_ice_restart(tmp_path, network):
-    async with contextlib.AsyncExitStack() as stack:
-        paths = stack.enter_context(TwoPaths())
-        server = stack.enter_context(Server("--http-listen", f"{SERVER}:0", "--media-listen", SERVER,
-                                            environment={"SLUICE_AUTH_MODE": "token"}))
-        origin = f"http://{SERVER}:{server.http_port}"
-        secure = f"--unsafely-treat-insecure-origin-as-secure={origin}"
-        inside = await stack.enter_async_context(chromium(secure, program=paths.program(tmp_path)))
-        outside = await stack.enter_async_context(chromium(secure))
-        ann, bob = await inside.new_page(), await outside.new_page()
+    async with inside_and_outside(tmp_path) as (paths, ann, bob):
         for page, name in [(ann, "ann"), (bob, "bob")]:
-            await page.goto(origin)
             await page.evaluate(PEERS)
             await page.evaluate("([name, options]) => enterRoom(name, options)", [name, {"room": "trip", "token": OPERATOR_TOKEN}])
             await page.evaluate("([name, options]) => publishCamera(name, options)", [name, {}])

@@ -503,8 +503,11 @@ async def test_tracks_are_subscribed_and_paused_one_by_one(server):
         joined = await ben.request("join", room="tracks", policy="none")
         assert [track["kind"] for track in joined["streams"][0]["tracks"]] == ["audio", "video"]
         assert (await ben.request("subscribe", stream="a", tracks=[2]))["code"] == "bad-request"
-        assert (await ben.request("subscribe", stream="a", tracks=[-1]))["code"] == "bad-request"
-        for chosen, kinds in [({"tracks": [0]}, ["audio"]), ({"tracks": [1]}, ["video"]), ({}, ["audio", "video"])]:
+        for wrong in [[-1], [1.5], ["0"], [0] * 65, [1 << 70], 0, {"0": 1}]:
+            assert (await ben.request("subscribe", stream="a", tracks=wrong))["code"] == "bad-request", wrong
+        # None of them is none, and one that is named twice is one.
+        assert (await ben.request("subscribe", stream="a", tracks=[]))["type"] == "ok"
+        for chosen, kinds in [({"tracks": [0, 0]}, ["audio"]), ({"tracks": [0]}, ["audio"]), ({"tracks": [1]}, ["video"]), ({}, ["audio", "video"])]:
             assert (await ben.request("subscribe", stream="a", **chosen))["type"] == "ok"
             ben.others.clear()
             await ben.request("restart", action="renew")

@@ -2,7 +2,6 @@
 
 import asyncio
 import collections
-import contextlib
 import json
 import pathlib
 import urllib.request
@@ -12,7 +11,7 @@ import pytest
 from chromium import PATIENCE, chromium, figures, peers_page, until
 from firefox import firefox_page
 from sluice import OPERATOR_TOKEN, Server, own_address
-from two_paths import SERVER, TwoPaths, run
+from two_paths import inside_and_outside, run
 
 ROOM_PEERS = (pathlib.Path(__file__).parent / "encryption_peers.js").read_text()
 PEERS = ROOM_PEERS + ";Object.assign(window, {enterRoom, publishCamera, received});"
@@ -136,15 +135,17 @@ async def test_statistics_list_the_encodings(server):
         await enter(bob, "bob", "counted")
         await ann.evaluate(PUBLISH, ["ann", {"id": "camera"}])
         await shows(bob, "bob", 720, 40)
-        # A rate is that of the last whole second.
-        await asyncio.sleep(3)
-        request = urllib.request.Request(f"{server.url}/v1/stats", headers={"Authorization": f"Bearer {OPERATOR_TOKEN}"})
-        with urllib.request.urlopen(request, timeout=5) as response:
-            streams = json.load(response)["streams"]
-        publisher = next(stream for stream in streams if stream["stream"] == "camera")["publisher"]
-        rids = {track.get("rid"): track["bitsPerSecond"] for track in publisher["tracks"]}
-        assert set(rids) == {None, "l", "m", "h"}
-        assert rids["l"] < rids["m"] < rids["h"], rids
+
+        async def rates():
+            request = urllib.request.Request(f"{server.url}/v1/stats", headers={"Authorization": f"Bearer {OPERATOR_TOKEN}"})
+            with urllib.request.urlopen(request, timeout=5) as response:
+                streams = json.load(response)["streams"]
+            publisher = next(stream for stream in streams if stream["stream"] == "camera")["publisher"]
+            rids = {track.get("rid"): track["bitsPerSecond"] for track in publisher["tracks"]}
+            # A rate is that of the last whole second, and 0 before there was one.
+            return rids if all(rids.values()) else None
+        rids = await until(rates, 10 * PATIENCE, "every track has a rate")
+        assert set(rids) == {None, "l", "m", "h"} and rids["l"] < rids["m"] < rids["h"], rids
         # What is no camera is sent once, on an m-line of its own.
         counts = await ann.evaluate("""async () => {
             const media = window.stream.media.clone();
@@ -205,17 +206,8 @@ async def bits_per_second(page, name, seconds=4):
 @pytest.mark.asyncio
 @pytest.mark.parametrize("queue", ["60ms", "2s"])
 async def test_a_slow_network_gets_a_smaller_picture_and_not_a_frozen_one(tmp_path, queue):
-    async with contextlib.AsyncExitStack() as stack:
-        paths = stack.enter_context(TwoPaths())
-        server = stack.enter_context(Server("--http-listen", f"{SERVER}:0", "--media-listen", SERVER,
-                                            environment={"SLUICE_AUTH_MODE": "token"}))
-        origin = f"http://{SERVER}:{server.http_port}"
-        secure = f"--unsafely-treat-insecure-origin-as-secure={origin}"
-        inside = await stack.enter_async_context(chromium(secure, program=paths.program(tmp_path), frame_rate=15))
-        outside = await stack.enter_async_context(chromium(secure, frame_rate=15))
-        ann, bob = await outside.new_page(), await inside.new_page()
+    async with inside_and_outside(tmp_path, frame_rate=15) as (paths, bob, ann):
         for page, name in [(ann, "ann"), (bob, "bob")]:
-            await page.goto(origin)
             await page.evaluate(PEERS)
             await enter(page, name, "narrow", token=OPERATOR_TOKEN)
         await ann.evaluate(PUBLISH, ["ann", {}])

@@ -1,9 +1,11 @@
 """A client in a network namespace of its own."""
 
+import contextlib
 import os
 import subprocess
 
-from chromium import PROGRAM
+from chromium import PROGRAM, chromium
+from sluice import Server
 
 SERVER = "10.214.0.1"
 
@@ -57,3 +59,20 @@ class TwoPaths:
         subprocess.run(["ip", "address", "delete", f"{SERVER}/32", "dev", "lo"], capture_output=True)
         for device in self.devices:
             subprocess.run(["ip", "link", "delete", device], capture_output=True)
+
+
+@contextlib.asynccontextmanager
+async def inside_and_outside(folder, **options):
+    """A server, a page of its origin in a browser inside and one outside; and the paths, for what happens to them."""
+    async with contextlib.AsyncExitStack() as stack:
+        paths = stack.enter_context(TwoPaths())
+        server = stack.enter_context(Server("--http-listen", f"{SERVER}:0", "--media-listen", SERVER,
+                                            environment={"SLUICE_AUTH_MODE": "token"}))
+        origin = f"http://{SERVER}:{server.http_port}"
+        secure = f"--unsafely-treat-insecure-origin-as-secure={origin}"
+        pages = []
+        for program in [{"program": paths.program(folder)}, {}]:
+            browser = await stack.enter_async_context(chromium(secure, **program, **options))
+            pages.append(await browser.new_page())
+            await pages[-1].goto(origin)
+        yield paths, *pages
