@@ -104,7 +104,8 @@ public struct STUNBuilder {
         return bytes
     }
 
-    private mutating func add(_ type: UInt16, value: [UInt8]) {
+    /// Adds an attribute of any type.
+    public mutating func add(_ type: UInt16, value: [UInt8]) {
         addHeader(type, length: value.count)
         bytes.append(contentsOf: value)
         while (bytes.count - start) & 3 != 0 { bytes.append(0) }

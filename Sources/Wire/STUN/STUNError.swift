@@ -6,7 +6,7 @@ public enum STUNError: Error, Sendable, Hashable {
     case badHeader
     /// The magic cookie is not 0x2112A442.
     case badCookie(UInt32)
-    /// An attribute reaches beyond the message's end, or its value has a wrong length.
+    /// An attribute reaches beyond the message's end.
     case badAttribute(type: UInt16)
     /// FINGERPRINT is there and wrong, or not the last attribute.
     case badFingerprint

@@ -71,6 +71,10 @@ public struct STUNMessage: Sendable {
     /// The first attribute below 0x8000 that we don't know: a request with one is answered with error 420 (RFC 8489 §6.3.1).
     public private(set) var unknownRequiredAttribute: UInt16?
 
+    /// The first attribute whose value is not as long as its type has it. It is read no further: a request with one is answered
+    /// with error 400 once it is known to be authentic (RFC 8489 §6.3.1).
+    public private(set) var malformedAttribute: UInt16?
+
     /// Parses a datagram that holds one message.
     ///
     /// What follows MESSAGE-INTEGRITY, FINGERPRINT excepted, is ignored (RFC 8489 §14.5).
@@ -99,7 +103,7 @@ public struct STUNMessage: Sendable {
             if attribute == Attribute.fingerprint {
                 try checkFingerprint(in: bytes, attributeOffset: offset, place: place)
             } else if integrity == nil {
-                try note(attribute, at: place, in: bytes)
+                note(attribute, at: place, in: bytes)
             }
             offset = place.offset + (place.length + 3) & ~3
             attributeCount += 1
@@ -140,38 +144,41 @@ public struct STUNMessage: Sendable {
         return bytes.extracting(integrity.offset..<(integrity.offset + 20))
     }
 
-    private mutating func note(_ attribute: UInt16, at place: Place, in bytes: RawSpan) throws(STUNError) {
-        func expect(_ length: Int) throws(STUNError) {
-            guard place.length == length else { throw .badAttribute(type: attribute) }
-        }
+    private mutating func note(_ attribute: UInt16, at place: Place, in bytes: RawSpan) {
+        var isWellFormed = true
         switch attribute {
         case Attribute.username: username = place
         case Attribute.software: software = place
         case Attribute.priority:
-            try expect(4)
-            priority = bytes.uint32(at: place.offset)
+            isWellFormed = place.length == 4
+            if isWellFormed { priority = bytes.uint32(at: place.offset) }
         case Attribute.useCandidate: usesCandidate = true
         case Attribute.iceControlling:
-            try expect(8)
-            controlling = bytes.uint64(at: place.offset)
+            isWellFormed = place.length == 8
+            if isWellFormed { controlling = bytes.uint64(at: place.offset) }
         case Attribute.iceControlled:
-            try expect(8)
-            controlled = bytes.uint64(at: place.offset)
+            isWellFormed = place.length == 8
+            if isWellFormed { controlled = bytes.uint64(at: place.offset) }
         case Attribute.messageIntegrity:
-            try expect(20)
-            integrity = place
-        case Attribute.xorMappedAddress: mappedAddress = try xorMappedAddress(at: place, in: bytes)
+            isWellFormed = place.length == 20
+            if isWellFormed { integrity = place }
+        case Attribute.xorMappedAddress:
+            mappedAddress = xorMappedAddress(at: place, in: bytes)
+            isWellFormed = mappedAddress != nil
         case Attribute.errorCode:
-            guard place.length >= 4 else { throw .badAttribute(type: attribute) }
-            errorCode = Int(bytes.byte(at: place.offset + 2) & 7) * 100 + Int(bytes.byte(at: place.offset + 3))
+            isWellFormed = place.length >= 4
+            if isWellFormed {
+                errorCode = Int(bytes.byte(at: place.offset + 2) & 7) * 100 + Int(bytes.byte(at: place.offset + 3))
+            }
         case Attribute.unknownAttributes, Attribute.realm, Attribute.nonce: break
         default:
             if attribute < 0x8000, unknownRequiredAttribute == nil { unknownRequiredAttribute = attribute }
         }
+        if !isWellFormed, malformedAttribute == nil { malformedAttribute = attribute }
     }
 
     /// RFC 8489 §14.2.
-    private func xorMappedAddress(at place: Place, in bytes: RawSpan) throws(STUNError) -> SocketAddress {
+    private func xorMappedAddress(at place: Place, in bytes: RawSpan) -> SocketAddress? {
         let family = place.length >= 2 ? bytes.byte(at: place.offset + 1) : 0
         if family == 1, place.length == 8 {
             let port = bytes.uint16(at: place.offset + 2) ^ UInt16(Self.magicCookie >> 16)
@@ -185,7 +192,7 @@ public struct STUNMessage: Sendable {
             let low = bytes.uint64(at: place.offset + 12) ^ mask.low
             return SocketAddress(ip: IPAddress(v6High: high, low: low), port: port)
         }
-        throw .badAttribute(type: Attribute.xorMappedAddress)
+        return nil
     }
 
     /// RFC 8489 §14.7: the CRC-32 of all before it, XORed with 0x5354554E; it has to be the last attribute.
