@@ -111,7 +111,7 @@ struct ForwardingBenchmark {
             slot.copyBytes(from: datagram)
             engine.receive(
                 UnsafeMutableRawBufferPointer(rebasing: slot[..<datagram.count]),
-                from: publisher.address,
+                from: AddressPair(remote: publisher.address),
                 now: now
             )
             if UInt64(index) % packetsPerTurn == packetsPerTurn - 1 {

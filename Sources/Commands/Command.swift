@@ -53,11 +53,13 @@ public enum CloseReason: String, Sendable, CaseIterable {
     case removed
     /// No valid connectivity check came within the first seconds.
     case iceTimeout = "ice_timeout"
+    /// Checks came, but nothing of a DTLS handshake: most likely what we send doesn't reach the peer.
+    case dtlsNotBegun = "dtls_not_begun"
     /// The DTLS handshake failed or took too long.
     case dtlsFailed = "dtls_failed"
     /// The peer's certificate does not match its SDP's fingerprint.
     case fingerprintMismatch = "fingerprint_mismatch"
-    /// No connectivity check for the consent time (RFC 7675).
+    /// Neither a connectivity check nor media on the selected path for the consent time.
     case consentExpired = "consent_expired"
     /// The peer sent a DTLS close_notify.
     case closedByPeer = "closed_by_peer"

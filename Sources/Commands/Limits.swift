@@ -86,7 +86,8 @@ public struct Limits: Sendable {
 
     /// A peer whose first valid connectivity check does not come within this time ends.
     public var iceConnect = Duration.seconds(30)
-    /// Consent freshness (RFC 7675 §5.1): a peer that sends no valid connectivity check for so long ends.
+    /// A peer that sends neither a valid connectivity check nor authentic media on the selected path for so long ends. RFC 7675 §5.1
+    /// has it for full agents.
     public var consent = Duration.seconds(30)
     /// A DTLS handshake that takes longer fails.
     public var dtlsHandshake = Duration.seconds(30)

@@ -1,6 +1,7 @@
 import CLinux
 import Forwarding
 import Glibc
+import Transport
 import Wire
 
 /// How datagrams are handed to the kernel, the cheapest first. The socket begins with the cheapest that the kernel has.
@@ -18,8 +19,11 @@ public enum SendMode: Int, Sendable, CaseIterable, Comparable {
 /// A worker's non-blocking UDP socket: many datagrams in with one `recvmmsg`, many out with one `sendmmsg`; those that belong
 /// together as one message where the kernel can (UDP GRO and GSO).
 ///
+/// A host may have several addresses. A socket that is bound to all of them says of each datagram which one it came to, and sends
+/// from the one that it is told to: a peer takes an answer only from where its check went (RFC 8445 §7.2.5.2.1).
+///
 /// Owns the descriptor and the arrays below. Invariant: entry `i` of `received` points at slot `i` of `slab` and at `sources[i]`;
-/// entry `i` of `outgoing` at `vectors[i]`, `destinations[i]` and slot `i` of `sendControls`. Confined to its worker's thread
+/// entry `i` of `outgoing` at `sendVectors[i]`, `destinations[i]` and slot `i` of `sendControls`. Confined to its worker's thread
 /// once that runs.
 final class UDPSocket {
     /// Messages read with one call.
@@ -28,8 +32,8 @@ final class UDPSocket {
     private static let slotBytes = 1 << 16
     /// Messages handed over with one call.
     private static let sendBatch = 256
-    /// Room for any control message that we ask for.
-    private static let controlBytes = 64
+    /// Room for the control messages that we ask for, or send.
+    private static let controlBytes = 128
     /// When so many messages in a row can't be segmented, no device here can.
     private static let refusalsToGiveUp = 32
     /// The kernel grants what its limits allow.
@@ -45,6 +49,10 @@ final class UDPSocket {
     /// How long the oldest datagram of the last `receive` had waited for it; nil when there was none.
     private(set) var longestWait: Duration?
     private let isIPv6: Bool
+    /// Whether the socket has all addresses of the host.
+    private let hasAllAddresses: Bool
+    /// When nothing waited to be read last.
+    private var lastEmpty: Instant?
     private let slab: UnsafeMutableRawPointer
     private let sources: UnsafeMutablePointer<sockaddr_in6>
     private let receiveControls: UnsafeMutableRawPointer
@@ -60,6 +68,7 @@ final class UDPSocket {
     init(binding requested: SocketAddress, bestMode: SendMode = .segmented) throws(WorkerError) {
         func failure() -> WorkerError { .bind(address: requested, reason: String(cString: strerror(errno))) }
         isIPv6 = requested.ip.family == .v6
+        hasAllAddresses = requested.ip.isUnspecified
         let descriptor = socket(
             isIPv6 ? AF_INET6 : AF_INET,
             Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue),
@@ -76,6 +85,12 @@ final class UDPSocket {
         var on: Int32 = 1
         setsockopt(descriptor, Int32(sluice_SOL_UDP), Int32(sluice_UDP_GRO), &on, 4)
         setsockopt(descriptor, SOL_SOCKET, Int32(sluice_SO_TIMESTAMPNS), &on, 4)
+        if hasAllAddresses {
+            let (level, option) =
+                isIPv6
+                ? (Int32(IPPROTO_IPV6), Int32(sluice_IPV6_RECVPKTINFO)) : (Int32(IPPROTO_IP), Int32(sluice_IP_PKTINFO))
+            setsockopt(descriptor, level, option, &on, 4)
+        }
         mode = max(bestMode, Self.probeMode(descriptor))
 
         var name = sockaddr_in6()
@@ -122,6 +137,7 @@ final class UDPSocket {
             outgoing[index].msg_hdr.msg_name = UnsafeMutableRawPointer(destinations + index)
             outgoing[index].msg_hdr.msg_iov = sendVectors + index
             outgoing[index].msg_hdr.msg_iovlen = 1
+            outgoing[index].msg_hdr.msg_control = sendControls + index * Self.controlBytes
         }
     }
 
@@ -154,33 +170,47 @@ final class UDPSocket {
 
     /// Reads one batch of datagrams: step 1 of the data path. The bytes given to `body` are its to change, until it returns.
     ///
+    /// - Parameter body: Gets each datagram, where it came from and to, and when it reached this machine.
     /// - Returns: Whether more may be waiting.
-    func receive(_ body: (UnsafeMutableRawBufferPointer, SocketAddress) -> Void) -> Bool {
+    func receive(_ body: (UnsafeMutableRawBufferPointer, AddressPair, Instant) -> Void) -> Bool {
         for index in 0..<Self.receiveBatch {
             received[index].msg_hdr.msg_namelen = socklen_t(MemoryLayout<sockaddr_in6>.size)
             received[index].msg_hdr.msg_controllen = Self.controlBytes
         }
         let count = Int(sluice_recvmmsg(descriptor, received, UInt32(Self.receiveBatch), 0, nil))
         longestWait = count > 0 ? .zero : nil
+        let now = Instant.now
+        // The kernel stamps by the wall clock, which is set now and then. What waits has come since nothing did.
+        let longestPossible = lastEmpty.map { now - $0 } ?? .zero
+        if count < Self.receiveBatch { lastEmpty = now }
         guard count > 0 else { return false }
-        var now = timespec()
-        clock_gettime(CLOCK_REALTIME, &now)
+        var wallClock = timespec()
+        clock_gettime(CLOCK_REALTIME, &wallClock)
+        var controls = sluice_controls()
         for index in 0..<count {
             guard let source = Self.read(&sources[index]) else { continue }
             let length = min(Int(received[index].msg_len), Self.slotBytes)
-            // Datagrams of one source that were coalesced: each has this length, but for the last.
-            var arrival = now
-            let coalesced = Int(sluice_read_controls(&received[index].msg_hdr, &arrival))
-            let wait =
-                Duration(secondsComponent: Int64(now.tv_sec - arrival.tv_sec), attosecondsComponent: 0)
-                + .nanoseconds(now.tv_nsec - arrival.tv_nsec)
+            controls.arrival = wallClock
+            sluice_read_controls(&received[index].msg_hdr, &controls)
+            let arrival = controls.arrival
+            let wait = min(
+                max(
+                    .zero,
+                    .seconds(wallClock.tv_sec - arrival.tv_sec) + .nanoseconds(wallClock.tv_nsec - arrival.tv_nsec)
+                ),
+                longestPossible
+            )
             longestWait = max(longestWait ?? .zero, wait)
-            let step = coalesced > 0 ? coalesced : max(length, 1)
+            let local = hasAllAddresses ? Self.read(&controls.local)?.ip : nil
+            let pair = AddressPair(remote: source, local: local ?? .unspecified)
+            let arrivedAt = now + (.zero - wait)
+            // Datagrams of one source that were coalesced: each has this length, but for the last.
+            let step = controls.segment_bytes > 0 ? Int(controls.segment_bytes) : max(length, 1)
             var offset = 0
             repeat {
                 let bytes = min(step, length - offset)
                 let start = slab + index * Self.slotBytes + offset
-                body(UnsafeMutableRawBufferPointer(start: start, count: bytes), source)
+                body(UnsafeMutableRawBufferPointer(start: start, count: bytes), pair, arrivedAt)
                 offset += bytes
             } while offset < length
         }
@@ -220,12 +250,7 @@ final class UDPSocket {
             let message = batch.message(at: index)
             prepare(index, batch.bytes(of: message), to: message.destination)
             if message.segmentCount > 1 {
-                outgoing[index].msg_hdr.msg_control = sendControls + index * Self.controlBytes
-                outgoing[index].msg_hdr.msg_controllen = Int(sluice_segment_control_bytes)
-                sluice_set_segment_bytes(&outgoing[index].msg_hdr, UInt16(truncatingIfNeeded: message.segmentBytes))
-            } else {
-                outgoing[index].msg_hdr.msg_control = nil
-                outgoing[index].msg_hdr.msg_controllen = 0
+                sluice_add_segment_bytes(&outgoing[index].msg_hdr, UInt16(truncatingIfNeeded: message.segmentBytes))
             }
         }
         let result = Int(sluice_sendmmsg(descriptor, outgoing, UInt32(count), 0))
@@ -274,8 +299,6 @@ final class UDPSocket {
                     UnsafeRawBufferPointer(rebasing: rest.prefix(message.segmentBytes)),
                     to: message.destination
                 )
-                outgoing[count].msg_hdr.msg_control = nil
-                outgoing[count].msg_hdr.msg_controllen = 0
                 rest = rest.dropFirst(message.segmentBytes)
                 count += 1
             }
@@ -302,10 +325,23 @@ final class UDPSocket {
     }
 
     @inline(__always)
-    private func prepare(_ index: Int, _ bytes: UnsafeRawBufferPointer, to destination: SocketAddress) {
+    private func prepare(_ index: Int, _ bytes: UnsafeRawBufferPointer, to destination: AddressPair) {
         sendVectors[index].iov_base = UnsafeMutableRawPointer(mutating: bytes.baseAddress)
         sendVectors[index].iov_len = bytes.count
-        outgoing[index].msg_hdr.msg_namelen = Self.write(destination, to: &destinations[index], isIPv6: isIPv6)
+        outgoing[index].msg_hdr.msg_namelen = Self.write(destination.remote, to: &destinations[index], isIPv6: isIPv6)
+        outgoing[index].msg_hdr.msg_controllen = 0
+        if !destination.local.isUnspecified { addLocal(destination.local, to: &outgoing[index].msg_hdr) }
+    }
+
+    /// Has a message sent from this address of ours.
+    private func addLocal(_ local: IPAddress, to header: UnsafeMutablePointer<msghdr>) {
+        if isIPv6 {
+            var name = sockaddr_in6()
+            _ = Self.write(SocketAddress(ip: local, port: 0), to: &name, isIPv6: true)
+            sluice_add_local_v6(header, &name.sin6_addr)
+        } else {
+            sluice_add_local_v4(header, in_addr(s_addr: UInt32(truncatingIfNeeded: local.low).bigEndian))
+        }
     }
 
     /// Writes an address in the form that the socket's family wants: IPv4 on an IPv6 socket as `::ffff:a.b.c.d`.

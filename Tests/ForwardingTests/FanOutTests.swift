@@ -284,7 +284,11 @@ import Wire
         simulation.run(for: .seconds(1)) {
             for _ in 0..<200 {
                 record.withUnsafeMutableBytes {
-                    simulation.engines[0].receive($0, from: viewers[0].address, now: simulation.now)
+                    simulation.engines[0].receive(
+                        $0,
+                        from: AddressPair(remote: viewers[0].address),
+                        now: simulation.now
+                    )
                 }
             }
         }
@@ -315,8 +319,8 @@ import Wire
 
     @Test func aBatchKeepsWhatWasNotTaken() {
         let batch = EgressBatch()
-        let near = SocketAddress(ip: .loopbackV4, port: 1)
-        let far = SocketAddress(ip: .loopbackV4, port: 2)
+        let near = AddressPair(remote: SocketAddress(ip: .loopbackV4, port: 1))
+        let far = AddressPair(remote: SocketAddress(ip: .loopbackV4, port: 2))
         for (length, destination) in [(100, near), (100, near), (40, near), (100, near), (100, far), (100, far)] {
             batch.freeSlot.initializeMemory(as: UInt8.self, repeating: UInt8(length), count: length)
             batch.commit(length: length, to: destination)
@@ -337,7 +341,7 @@ import Wire
 
     @Test func noMessageIsLongerThanTheKernelTakes() {
         let batch = EgressBatch()
-        let destination = SocketAddress(ip: .loopbackV4, port: 1)
+        let destination = AddressPair(remote: SocketAddress(ip: .loopbackV4, port: 1))
         for _ in 0..<200 { batch.commit(length: 1400, to: destination) }
         for _ in 0..<200 { batch.commit(length: 100, to: destination) }
         #expect((0..<batch.messageCount).allSatisfy { batch.message(at: $0).byteCount <= 65_000 })

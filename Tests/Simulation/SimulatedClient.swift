@@ -19,6 +19,10 @@ package final class SimulatedClient {
     /// RTCP compounds as they came, decrypted.
     package private(set) var control: [[UInt8]] = []
     private var buffer: [UInt8] = []
+    /// Whether it sends connectivity checks: some clients stop when media flows.
+    package var sendsChecks = true
+    /// Whether it begins the DTLS handshake once ICE has a path.
+    package var beginsHandshake = true
 
     package var isConnected: Bool { sealer != nil }
 
@@ -52,8 +56,8 @@ package final class SimulatedClient {
     }
 
     package func advance(now: Instant) {
-        if ice.nextRequest(now: now, into: &buffer) { outbox.append(buffer) }
-        if ice.isConnected, !hasStarted {
+        if sendsChecks, ice.nextRequest(now: now, into: &buffer) { outbox.append(buffer) }
+        if ice.isConnected, beginsHandshake, !hasStarted {
             hasStarted = true
             dtls.start(now: now)
         }

@@ -81,8 +81,8 @@ package final class Simulation: EngineOutput {
             while !rest.isEmpty {
                 let bytes = Array(rest.prefix(message.segmentBytes))
                 rest = rest.dropFirst(message.segmentBytes)
-                if keepsSent { sent.append((message.destination, bytes)) }
-                if !isLost { clients[message.destination]?.inbox.append(bytes) }
+                if keepsSent { sent.append((message.destination.remote, bytes)) }
+                if !isLost { clients[message.destination.remote]?.inbox.append(bytes) }
             }
         }
         batch.removeAll()
@@ -177,13 +177,15 @@ package final class Simulation: EngineOutput {
 
     private func receive(_ datagram: [UInt8], from client: SimulatedClient) {
         var bytes = datagram
-        bytes.withUnsafeMutableBytes { engines[client.worker].receive($0, from: client.address, now: now) }
+        bytes.withUnsafeMutableBytes {
+            engines[client.worker].receive($0, from: AddressPair(remote: client.address), now: now)
+        }
     }
 
     /// A datagram from nowhere.
     package func inject(_ datagram: [UInt8], from source: SocketAddress, worker: Int = 0) {
         var bytes = datagram
-        bytes.withUnsafeMutableBytes { engines[worker].receive($0, from: source, now: now) }
+        bytes.withUnsafeMutableBytes { engines[worker].receive($0, from: AddressPair(remote: source), now: now) }
         engines[worker].endTurn(now: now)
     }
 

@@ -12,12 +12,16 @@ import Wire
     private static func receive(_ socket: UDPSocket, atLeast count: Int) -> [[UInt8]] {
         var datagrams: [[UInt8]] = []
         for _ in 0..<1_000_000 where datagrams.count < count {
-            _ = socket.receive { datagram, _ in datagrams.append(Array(datagram)) }
+            _ = socket.receive { datagram, _, _ in datagrams.append(Array(datagram)) }
         }
         return datagrams
     }
 
     private static func put(_ bytes: [UInt8], for destination: SocketAddress, into batch: EgressBatch) {
+        put(bytes, for: AddressPair(remote: destination), into: batch)
+    }
+
+    private static func put(_ bytes: [UInt8], for destination: AddressPair, into batch: EgressBatch) {
         bytes.withUnsafeBytes { batch.freeSlot.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
         batch.commit(length: bytes.count, to: destination)
     }
@@ -68,5 +72,63 @@ import Wire
         let result = sender.send(batch)
         #expect(result.datagrams == 40)
         #expect(Self.receive(receiver, atLeast: 40) == sent)
+    }
+
+    /// A host with several addresses: a peer takes an answer only from where its check went. Those of 127.0.0.0/8 are all ours.
+    @Test(arguments: ["0.0.0.0", "::"], SendMode.allCases)
+    func answersFromTheAddressThatWasAsked(listen: String, mode: SendMode) throws {
+        let listen = try #require(IPAddress(listen))
+        let server = try UDPSocket(binding: SocketAddress(ip: listen, port: 0), bestMode: mode)
+        let texts = ["127.0.0.1", "127.0.0.2", "127.45.67.89"] + (listen.family == .v6 ? ["::1"] : [])
+        for text in texts {
+            let local = try #require(IPAddress(text))
+            let loopback = SocketAddress(ip: local.family == .v4 ? .loopbackV4 : local, port: 0)
+            let client = try UDPSocket(binding: loopback)
+            let batch = EgressBatch()
+            Self.put([1], for: SocketAddress(ip: local, port: server.address.port), into: batch)
+            Self.put([1], for: SocketAddress(ip: local, port: server.address.port), into: batch)
+            #expect(client.send(batch).datagrams == 2)
+            let questions = Self.receivePairs(server, atLeast: 2)
+            #expect(questions.allSatisfy { $0 == AddressPair(remote: client.address, local: local) })
+
+            // Of equal length, so that they leave as one message where the kernel can cut it.
+            for number in UInt8(0)..<3 { Self.put([number, 9], for: questions[0], into: batch) }
+            #expect(batch.messageCount == 1)
+            #expect(server.send(batch).datagrams == 3)
+            let answers = Self.receivePairs(client, atLeast: 3)
+            #expect(answers.allSatisfy { $0.remote == SocketAddress(ip: local, port: server.address.port) })
+        }
+    }
+
+    /// A socket that has one address doesn't ask which it was.
+    @Test func oneAddressNeedsNoName() throws {
+        let server = try UDPSocket(binding: Self.anyPort)
+        let client = try UDPSocket(binding: Self.anyPort)
+        let batch = EgressBatch()
+        Self.put([1], for: server.address, into: batch)
+        _ = client.send(batch)
+        #expect(Self.receivePairs(server, atLeast: 1) == [AddressPair(remote: client.address)])
+    }
+
+    /// An address that is ours no more: what is sent from it fails, and others are reached.
+    @Test(arguments: SendMode.allCases)
+    func anAddressThatIsGoneCostsNobodyElse(mode: SendMode) throws {
+        let server = try UDPSocket(binding: SocketAddress(ip: .unspecified, port: 0), bestMode: mode)
+        let client = try UDPSocket(binding: Self.anyPort)
+        let batch = EgressBatch()
+        let gone = AddressPair(remote: client.address, local: IPAddress(v4: 0xC000_0201))
+        for _ in 0..<3 { Self.put([1], for: gone, into: batch) }
+        Self.put([2], for: AddressPair(remote: client.address, local: .loopbackV4), into: batch)
+        let sent = server.send(batch)
+        #expect(sent.failed == 3 && sent.datagrams == 1 && batch.isEmpty)
+        #expect(Self.receive(client, atLeast: 1) == [[2]])
+    }
+
+    private static func receivePairs(_ socket: UDPSocket, atLeast count: Int) -> [AddressPair] {
+        var pairs: [AddressPair] = []
+        for _ in 0..<1_000_000 where pairs.count < count {
+            _ = socket.receive { _, pair, _ in pairs.append(pair) }
+        }
+        return pairs
     }
 }

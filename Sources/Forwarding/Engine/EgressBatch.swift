@@ -16,7 +16,7 @@ public final class EgressBatch {
         public internal(set) var segmentBytes: Int
         /// Datagrams in it.
         public internal(set) var segmentCount: Int
-        public internal(set) var destination: SocketAddress
+        public internal(set) var destination: AddressPair
     }
 
     /// Longest datagram in bytes: an Ethernet frame's worth of UDP payload.
@@ -74,7 +74,7 @@ public final class EgressBatch {
     /// Takes the next datagram, whose `length` bytes lie in the free slot. One of no length, which could not be sealed, is
     /// left out.
     @inline(__always)
-    func commit(length: Int, to destination: SocketAddress) {
+    func commit(length: Int, to destination: AddressPair) {
         guard length > 0 else { return }
         datagramCount += 1
         let offset = usedBytes

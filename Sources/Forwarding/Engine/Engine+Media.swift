@@ -13,6 +13,7 @@ extension Engine {
             case .rejected(let rejection): count(DropReason(rejection))
             case .opened(let length, _):
                 peer.lastHeard = now
+                peer.ice.receivedMedia(from: source, now: now)
                 receiveRTCP(UnsafeRawBufferPointer(rebasing: datagram[..<length]), from: peer, now: now)
             }
             return
@@ -28,6 +29,7 @@ extension Engine {
         case .rejected(let rejection): count(DropReason(rejection))
         case .opened(let length, _):
             peer.lastHeard = now
+            peer.ice.receivedMedia(from: source, now: now)
             receiveRTP(UnsafeRawBufferPointer(rebasing: datagram[..<length]), header: header, from: peer, now: now)
         }
     }

@@ -5,7 +5,7 @@ import Wire
 /// Peers and tracks as they come and go.
 extension Engine {
     /// An address that a peer was heard from within this time is nobody else's: long enough to bridge the pauses between two
-    /// connectivity checks, so that nobody who learns a ufrag and password of his own takes over another's address.
+    /// connectivity checks or reports, so that nobody who learns a ufrag and password of his own takes over another's address.
     static let addressProtection = Duration.seconds(5)
 
     func addPeer(_ description: PeerDescription, now: Instant) -> Bool {
@@ -154,13 +154,19 @@ extension Engine {
     // MARK: Look-up
 
     /// The engine finds the peer under the addresses that its ICE agent knows, `source` among them.
-    func register(_ source: SocketAddress, for peer: Peer) {
-        if peersByAddress[source] !== peer {
+    func register(_ source: SocketAddress, for peer: Peer, now: Instant) {
+        let owner = peersByAddress[source]
+        if owner !== peer {
+            if let owner {
+                owner.addresses.removeAll { $0 == source }
+                owner.ice.forget(source, now: now)
+                owner.updateOutlet()
+            }
             peersByAddress[source] = peer
             peer.addresses.append(source)
         }
-        guard peer.addresses.count > peer.ice.addresses.count else { return }
         let known = peer.ice.addresses
+        guard peer.addresses.count > known.count else { return }
         for address in peer.addresses where !known.contains(address) && peersByAddress[address] === peer {
             peersByAddress[address] = nil
         }

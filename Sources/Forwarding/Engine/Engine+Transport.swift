@@ -4,7 +4,7 @@ import Wire
 
 /// Step 3 of the data path: what arrives for a peer's transport.
 extension Engine {
-    func receiveSTUN(_ datagram: UnsafeMutableRawBufferPointer, from source: SocketAddress, now: Instant) {
+    func receiveSTUN(_ datagram: UnsafeMutableRawBufferPointer, from pair: AddressPair, now: Instant) {
         let bytes = UnsafeRawBufferPointer(datagram).bytes
         let message: STUNMessage
         do throws(STUNError) {
@@ -16,26 +16,26 @@ extension Engine {
         guard let username = message.localUsernameFragment(in: bytes), let peer = peersByUsername[username] else {
             return count(.stunUnknownUser)
         }
-        // Somebody with a session of his own must not take over the address of another who is well.
-        if let owner = peersByAddress[source], owner !== peer,
-            owner.wasHeard(within: Self.addressProtection, before: now)
+        // Somebody with a session of their own must not take over the address of another who is well there.
+        if let owner = peersByAddress[pair.remote], owner !== peer,
+            owner.ice.wasHeard(from: pair.remote, within: Self.addressProtection, before: now)
         {
             return count(.stunUnexpected)
         }
 
         replyBuffer.removeAll(keepingCapacity: true)
-        let result = peer.ice.receive(message, bytes: bytes, from: source, now: now, reply: &replyBuffer)
-        if !replyBuffer.isEmpty { replyBuffer.withUnsafeBytes { send($0, to: source) } }
+        let result = peer.ice.receive(message, bytes: bytes, from: pair, now: now, reply: &replyBuffer)
+        if !replyBuffer.isEmpty { replyBuffer.withUnsafeBytes { send($0, to: pair) } }
         switch result {
         case .rejected(.integrity): return count(.stunIntegrity)
         case .rejected(.malformed): return count(.stunMalformed)
         case .rejected(.unexpected): return count(.stunUnexpected)
         case .handled: break
         }
-        guard peer.ice.isValidated(source) else { return }
+        guard peer.ice.isValidated(pair.remote) else { return }
         peer.updateOutlet()
         peer.lastHeard = now
-        register(source, for: peer)
+        register(pair.remote, for: peer, now: now)
         forgetRetiredUsernames(of: peer)
         if case .checking = peer.phase { startHandshake(peer, now: now) }
         reschedule(peer)
@@ -154,7 +154,13 @@ extension Engine {
             }
         case .failed(let failure):
             counters.dtlsHandshakesFailed += 1
-            close(peer, reason: failure == .fingerprintMismatch ? .fingerprintMismatch : .dtlsFailed, now: now)
+            let reason: CloseReason =
+                switch failure {
+                case .fingerprintMismatch: .fingerprintMismatch
+                case .timeout where !dtls.wasHeard: .dtlsNotBegun
+                case .timeout, .handshake, .noSRTPProfile: .dtlsFailed
+                }
+            close(peer, reason: reason, now: now)
         case .closed:
             counters.dtlsHandshakesFailed += 1
             close(peer, reason: .closedByPeer, now: now)

@@ -104,12 +104,12 @@ public final class Engine {
     }
 
     /// Takes one datagram in: step 2 of the data path. Its bytes are decrypted in place and not kept.
-    public func receive(_ datagram: UnsafeMutableRawBufferPointer, from source: SocketAddress, now: Instant) {
+    public func receive(_ datagram: UnsafeMutableRawBufferPointer, from pair: AddressPair, now: Instant) {
         guard let first = datagram.first else { return count(.unknownProtocol) }
         switch DatagramKind(firstByte: first) {
-        case .stun: receiveSTUN(datagram, from: source, now: now)
-        case .dtls: receiveDTLS(datagram, from: source, now: now)
-        case .srtp: receiveSRTP(datagram, from: source, now: now)
+        case .stun: receiveSTUN(datagram, from: pair, now: now)
+        case .dtls: receiveDTLS(datagram, from: pair.remote, now: now)
+        case .srtp: receiveSRTP(datagram, from: pair.remote, now: now)
         case .unknown: count(.unknownProtocol)
         }
     }
@@ -220,7 +220,7 @@ public final class Engine {
     }
 
     /// Queues a datagram that is ready to be sent.
-    func send(_ datagram: UnsafeRawBufferPointer, to destination: SocketAddress) {
+    func send(_ datagram: UnsafeRawBufferPointer, to destination: AddressPair) {
         guard let base = datagram.baseAddress, datagram.count <= EgressBatch.slotBytes else { return }
         guard makeRoom(for: 1) else { return count(.egressFull) }
         egress.freeSlot.copyMemory(from: base, byteCount: datagram.count)

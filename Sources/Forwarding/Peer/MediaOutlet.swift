@@ -6,6 +6,6 @@ import Wire
 final class MediaOutlet {
     /// Nil until the handshake is done.
     var sealer: SRTPSealer?
-    /// The address that ICE selected; nil until there is one.
-    var destination: SocketAddress?
+    /// The path that ICE selected; nil while there is none.
+    var destination: AddressPair?
 }

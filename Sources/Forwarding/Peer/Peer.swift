@@ -79,11 +79,6 @@ final class Peer {
         return nil
     }
 
-    /// Whether anything authentic came within this time.
-    func wasHeard(within duration: Duration, before now: Instant) -> Bool {
-        lastHeard.map { now - $0 < duration } ?? false
-    }
-
     /// When the peer next has something to do by itself.
     func computeDeadline(feedbackInterval: Duration) -> Instant {
         var earliest = min(ice.nextDeadline, nextReport, nextEncodingChoice)

@@ -158,7 +158,7 @@ final class Subscription {
         _ encoding: Encoding,
         run: PacketRun,
         sealer: SRTPSealer,
-        to destination: SocketAddress,
+        to destination: AddressPair,
         into egress: EgressBatch,
         now: Instant
     ) -> Int {
@@ -225,7 +225,7 @@ final class Subscription {
     func retransmit(
         _ sequenceNumber: UInt16,
         sealer: SRTPSealer,
-        to destination: SocketAddress,
+        to destination: AddressPair,
         into egress: EgressBatch,
         now: Instant
     ) -> Bool {

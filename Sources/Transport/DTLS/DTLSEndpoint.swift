@@ -31,6 +31,8 @@ public final class DTLSEndpoint {
     public private(set) var state = State.handshaking
     /// When `advance` has to be called next; nil when nothing waits.
     public private(set) var nextDeadline: Instant?
+    /// Whether the peer has sent anything.
+    public private(set) var wasHeard = false
 
     private let context: DTLSContext
     private let session: OpaquePointer
@@ -106,6 +108,7 @@ public final class DTLSEndpoint {
         case .failed, .closed: return true
         case .handshaking, .established: break
         }
+        wasHeard = true
         BIO_write(input, base, Int32(truncatingIfNeeded: datagram.count))
         drive(now: now)
         return true

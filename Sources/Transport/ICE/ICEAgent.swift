@@ -12,23 +12,36 @@ public enum ICERejection: Sendable, Hashable {
     case integrity
     /// A message that makes no sense here.
     case unexpected
-    /// An attribute that ICE requires is missing.
+    /// Authentic, but not as ICE wants it: answered with an error.
     case malformed
 }
 
-/// The ICE-lite side of one peer (RFC 8445 §2.5): answers connectivity checks, follows the peer's nomination, and takes its
-/// checks as consent to send (RFC 7675). It needs no candidates of the peer's: whoever sends an authentic check is reachable
-/// there (§7.3.1.3 peer-reflexive).
+/// The ICE-lite side of one peer (RFC 8445 §2.5): answers connectivity checks, follows the peer's nomination, and knows when the
+/// peer is gone. It needs no candidates of the peer's: whoever sends an authentic check is reachable there (§7.3.1.3
+/// peer-reflexive).
+///
+/// RFC 7675 has full agents ask for consent with checks; a lite agent sends none. What it hears is all that it has: the peer's own
+/// checks, and its authentic media on the selected path, as there are clients that send no checks while media flows. Whoever
+/// answers for a path with either holds the session's keys.
 public struct ICEAgent {
-    /// Addresses of one peer that are remembered; a client with more interfaces loses the one it used least recently.
-    private static let maximumAddresses = 8
-    /// A peer that checks another address without nominating it has moved there, when nothing came to the selected one for
-    /// so long: longer than libwebrtc waits between two checks of the pair it uses (2.5 s), not much longer than others.
+    /// Paths of one peer that are remembered; a client with more interfaces loses the one it used least recently.
+    private static let maximumPaths = 8
+    /// A peer that checks another path has moved there, nominated or not, when nothing came on the selected one for so long:
+    /// longer than libwebrtc waits between two checks of the pair it uses (2.5 s), not much longer than others.
     private static let selectedSilence = Duration.seconds(4)
+    /// A peer that nominates a path of lower priority for so long, and meanwhile neither nominates nor uses the selected one, has
+    /// left that: it is the controlling side (RFC 8445 §8.1.1), and may know that what we send there doesn't arrive.
+    private static let insistence = Duration.seconds(1)
 
     private struct Path {
-        let address: SocketAddress
+        let pair: AddressPair
         var lastCheck: Instant
+        /// What the peer's last check said; 0 when it says nothing.
+        var priority: UInt32 = 0
+        /// When it was nominated last; nil when it never was.
+        var lastNomination: Instant?
+        /// Since when it has been nominated while the selected path was not used; nil while it was.
+        var insistsSince: Instant?
         /// Whether the last check was made with the credentials of before an ICE restart.
         var isOutdated = false
     }
@@ -44,14 +57,18 @@ public struct ICEAgent {
         }
     }
 
-    /// Where media goes; nil until the first authentic check.
-    public private(set) var selected: SocketAddress?
+    /// Where media goes; nil until the first authentic check, and while the address that was selected is another peer's.
+    public private(set) var selected: AddressPair?
+    /// Whether there ever was an authentic check.
+    public private(set) var isValidated = false
 
     private var current: Side
     /// The new credentials of an ICE restart, until the first check that uses them.
     private var next: Side?
     private var paths: [Path] = []
     private var lastCheck: Instant
+    /// When authentic media came last on the selected path; nil since it was selected.
+    private var lastMedia: Instant?
     private let connectTimeout: Duration
     private let consentTimeout: Duration
     private let tieBreaker: UInt64
@@ -61,7 +78,7 @@ public struct ICEAgent {
     ///   - local: Our credentials; the peer's checks are authenticated with our password.
     ///   - tieBreaker: Random; decides role conflicts (RFC 8445 §7.3.1.1).
     ///   - connectTimeout: The agent expires when no check has come by then.
-    ///   - consentTimeout: The agent expires when no check came for so long.
+    ///   - consentTimeout: The agent expires when neither a check nor media on the selected path came for so long.
     public init(
         local: ICECredentials,
         tieBreaker: UInt64,
@@ -76,16 +93,42 @@ public struct ICEAgent {
         self.consentTimeout = consentTimeout
     }
 
-    /// Whether any address is validated.
-    public var isValidated: Bool { selected != nil }
     /// Whether this address has sent an authentic check.
-    public func isValidated(_ address: SocketAddress) -> Bool { paths.contains { $0.address == address } }
-    /// The addresses that have sent an authentic check.
-    public var addresses: [SocketAddress] { paths.map(\.address) }
-    /// When the agent expires unless a check comes.
-    public var nextDeadline: Instant { lastCheck + (isValidated ? consentTimeout : connectTimeout) }
-    /// Whether the time for a check is over.
+    public func isValidated(_ remote: SocketAddress) -> Bool { paths.contains { $0.pair.remote == remote } }
+    /// The addresses that have sent an authentic check, each once.
+    public var addresses: [SocketAddress] {
+        paths.reduce(into: []) { known, path in
+            if !known.contains(path.pair.remote) { known.append(path.pair.remote) }
+        }
+    }
+    /// When the agent expires unless a sign of life comes.
+    public var nextDeadline: Instant {
+        max(lastCheck, lastMedia ?? lastCheck) + (isValidated ? consentTimeout : connectTimeout)
+    }
+    /// Whether the time for a sign of life is over.
     public func isExpired(at now: Instant) -> Bool { nextDeadline <= now }
+
+    /// Authentic media came from this address: a sign of life where media goes to.
+    @inlinable
+    public mutating func receivedMedia(from remote: SocketAddress, now: Instant) {
+        if selected?.remote == remote { noteMedia(now) }
+    }
+
+    @usableFromInline
+    mutating func noteMedia(_ now: Instant) { lastMedia = now }
+
+    /// Whether this address itself gave a sign of life within this time.
+    public func wasHeard(from remote: SocketAddress, within duration: Duration, before now: Instant) -> Bool {
+        if let lastMedia, selected?.remote == remote, now - lastMedia < duration { return true }
+        return paths.contains { $0.pair.remote == remote && now - $0.lastCheck < duration }
+    }
+
+    /// The address is another peer's now.
+    public mutating func forget(_ remote: SocketAddress, now: Instant) {
+        paths.removeAll { $0.pair.remote == remote }
+        if selected?.remote == remote { select(bestPath(at: now)?.pair) }
+    }
+
     /// The local ufrags that checks may use now.
     public var usernameFragments: [String] {
         [current.local.usernameFragment] + (next.map { [$0.local.usernameFragment] } ?? [])
@@ -99,12 +142,12 @@ public struct ICEAgent {
     ///
     /// - Parameters:
     ///   - message: The message, parsed from `bytes`.
-    ///   - source: Where it came from.
-    ///   - reply: An answer to `source` is appended. Never longer than the request unless `source` is validated.
+    ///   - pair: Where it came from, and to.
+    ///   - reply: An answer to that is appended. Never longer than the request unless the source is validated.
     public mutating func receive(
         _ message: STUNMessage,
         bytes: RawSpan,
-        from source: SocketAddress,
+        from pair: AddressPair,
         now: Instant,
         reply: inout [UInt8]
     ) -> ICEResult {
@@ -115,29 +158,32 @@ public struct ICEAgent {
         guard let side = usesNext ? next : current, usesNext || isAddressed(message, to: current.local, in: bytes),
             isAuthentic(message, bytes: bytes, key: side.key)
         else { return .rejected(.integrity) }
-        // RFC 8445 §7.1: checks carry both; RFC 8445 §16.1 says the same of the role.
-        guard message.hasFingerprint, message.priority != nil,
-            message.controlling != nil || message.controlled != nil
-        else { return .rejected(.malformed) }
+        let limit = isValidated(pair.remote) ? Int.max : bytes.byteCount
 
         if let unknown = message.unknownRequiredAttribute {
-            refuse(message, code: 420, unknownAttribute: unknown, key: side.key, reply: &reply)
+            refuse(message, code: 420, unknownAttribute: unknown, key: side.key, limit: limit, reply: &reply)
             return .rejected(.unexpected)
+        }
+        // RFC 8445 §7.1: checks carry a FINGERPRINT, PRIORITY and the role. The first tells them from whatever else is on the port.
+        // Of the others a lite agent, which never is the controlling one and makes no check list, needs neither.
+        guard message.hasFingerprint, message.malformedAttribute == nil,
+            message.controlling == nil || message.controlled == nil
+        else {
+            refuse(message, code: 400, unknownAttribute: nil, key: side.key, limit: limit, reply: &reply)
+            return .rejected(.malformed)
         }
         if message.controlled != nil {
             // RFC 8445 §7.3.1.1: a lite agent is controlled by a full one whatever the tie-breakers say (§6.1.1), so the
             // peer has to change its role.
-            refuse(message, code: 487, unknownAttribute: nil, key: side.key, reply: &reply)
+            refuse(message, code: 487, unknownAttribute: nil, key: side.key, limit: limit, reply: &reply)
             return .rejected(.unexpected)
         }
 
         var builder = STUNBuilder(.success, transactionID: message.transactionID, buffer: reply)
-        builder.addXORMappedAddress(source)
+        builder.addXORMappedAddress(pair.remote)
         Self.seal(&builder, key: side.key)
         let answered = builder.finish()
-        guard answered.count - reply.count <= bytes.byteCount || isValidated(source) else {
-            return .rejected(.malformed)
-        }
+        guard answered.count - reply.count <= limit else { return .rejected(.malformed) }
         reply = answered
 
         if usesNext, let next {
@@ -146,31 +192,74 @@ public struct ICEAgent {
             for index in paths.indices { paths[index].isOutdated = true }
         }
         lastCheck = now
-        return .handled(selectedChanged: note(source, isNominated: message.usesCandidate, now: now))
+        isValidated = true
+        return .handled(selectedChanged: note(message, from: pair, now: now))
     }
 
-    /// Notes a check from `source` and decides where media goes.
-    private mutating func note(_ source: SocketAddress, isNominated: Bool, now: Instant) -> Bool {
-        if let index = paths.firstIndex(where: { $0.address == source }) {
-            paths[index].lastCheck = now
-            paths[index].isOutdated = false
+    /// Notes a check and decides where media goes.
+    private mutating func note(_ message: STUNMessage, from pair: AddressPair, now: Instant) -> Bool {
+        if message.usesCandidate { paths.removeAll { $0.isOutdated && $0.pair != pair } }
+        let index: Int
+        if let known = paths.firstIndex(where: { $0.pair == pair }) {
+            index = known
         } else {
-            if paths.count >= Self.maximumAddresses,
-                let oldest = paths.indices.filter({ paths[$0].address != selected })
+            if paths.count >= Self.maximumPaths,
+                let oldest = paths.indices.filter({ paths[$0].pair != selected })
                     .min(by: { paths[$0].lastCheck < paths[$1].lastCheck })
             {
                 paths.remove(at: oldest)
             }
-            paths.append(Path(address: source, lastCheck: now))
+            index = paths.count
+            paths.append(Path(pair: pair, lastCheck: now))
         }
-        if isNominated { paths.removeAll { $0.isOutdated } }
-        guard source != selected else { return false }
-        // RFC 8445 §7.3.1.5: nominated. Before the first nomination any validated address will do, so that DTLS can begin.
-        let heard = paths.first { $0.address == selected }?.lastCheck
-        let isSilent = heard.map { $0 + Self.selectedSilence < now } ?? true
-        guard isNominated || isSilent else { return false }
-        selected = source
+        paths[index].lastCheck = now
+        paths[index].isOutdated = false
+        paths[index].priority = message.priority ?? 0
+        if message.usesCandidate { paths[index].lastNomination = now }
+
+        guard pair != selected else { return false }
+        guard let current = paths.first(where: { $0.pair == selected }) else {
+            select(pair)
+            return true
+        }
+        if max(current.lastCheck, lastMedia ?? current.lastCheck) + Self.selectedSilence < now {
+            select(bestPath(at: now)?.pair ?? pair)
+            return true
+        }
+        // Before the first nomination any validated address will do, so that DTLS can begin.
+        guard message.usesCandidate, supersedes(index, current, now: now) else { return false }
+        select(pair)
         return true
+    }
+
+    /// Whether a path that has just been nominated takes the place of the selected one, which lives.
+    private mutating func supersedes(_ index: Int, _ current: Path, now: Instant) -> Bool {
+        let path = paths[index]
+        // RFC 8445 §7.3.1.5. Of the credentials of before a restart nothing counts.
+        guard let lastNomination = current.lastNomination, !current.isOutdated else { return true }
+        // RFC 8445 §8.1.1: of several nominated pairs the one of the highest priority. With one address of ours the pairs' priorities
+        // (§6.1.2.3) are in the order of those that the peer's checks carry.
+        if path.priority > current.priority { return true }
+        // The same candidate of the peer's, which a NAT has given another port.
+        if path.priority == current.priority, path.pair.local == current.pair.local { return true }
+        let lastUse = max(lastNomination, lastMedia ?? lastNomination)
+        guard let since = path.insistsSince, since > lastUse else {
+            paths[index].insistsSince = now
+            return false
+        }
+        return now - since >= Self.insistence
+    }
+
+    /// Of the paths that live the nominated ones, and of those the one of the highest priority.
+    private func bestPath(at now: Instant) -> Path? {
+        paths.filter { !$0.isOutdated && $0.lastCheck + Self.selectedSilence >= now }
+            .max { ($0.lastNomination == nil ? 0 : 1, $0.priority) < ($1.lastNomination == nil ? 0 : 1, $1.priority) }
+    }
+
+    private mutating func select(_ pair: AddressPair?) {
+        selected = pair
+        lastMedia = nil
+        for index in paths.indices { paths[index].insistsSince = nil }
     }
 
     /// RFC 8445 §7.3: USERNAME begins with our ufrag and a colon.
@@ -194,13 +283,15 @@ public struct ICEAgent {
         code: Int,
         unknownAttribute: UInt16?,
         key: HMACSHA1,
+        limit: Int,
         reply: inout [UInt8]
     ) {
         var builder = STUNBuilder(.error, transactionID: message.transactionID, buffer: reply)
         builder.addErrorCode(code)
         if let unknownAttribute { builder.addUnknownAttribute(unknownAttribute) }
         Self.seal(&builder, key: key)
-        reply = builder.finish()
+        let answered = builder.finish()
+        if answered.count - reply.count <= limit { reply = answered }
     }
 
     static func seal(_ builder: inout STUNBuilder, key: HMACSHA1) {

@@ -34,6 +34,9 @@ public struct IPAddress: Hashable, Sendable, BitwiseCopyable {
     /// 127.0.0.1.
     public static let loopbackV4 = IPAddress(v4: 0x7F00_0001)
 
+    /// 0.0.0.0.
+    @inlinable public static var unspecified: IPAddress { IPAddress(v4: 0) }
+
     /// Whether this is 127.0.0.0/8 or ::1.
     public var isLoopback: Bool {
         switch family {

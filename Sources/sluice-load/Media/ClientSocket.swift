@@ -74,8 +74,7 @@ final class ClientSocket {
                 message.msg_iov = vector
                 message.msg_iovlen = 1
                 message.msg_control = control.baseAddress
-                message.msg_controllen = Int(sluice_segment_control_bytes)
-                sluice_set_segment_bytes(&message, UInt16(clamping: segmentBytes))
+                sluice_add_segment_bytes(&message, UInt16(clamping: segmentBytes))
                 sendmsg(descriptor, &message, 0)
             }
         }
@@ -123,9 +122,9 @@ final class DatagramReader {
         guard count > 0 else { return }
         for index in 0..<count {
             let length = min(Int(messages[index].msg_len), Self.slotBytes)
-            var arrival = timespec()
-            let segment = Int(sluice_read_controls(&messages[index].msg_hdr, &arrival))
-            let step = segment > 0 ? segment : max(length, 1)
+            var controls = sluice_controls()
+            sluice_read_controls(&messages[index].msg_hdr, &controls)
+            let step = controls.segment_bytes > 0 ? Int(controls.segment_bytes) : max(length, 1)
             var offset = 0
             while offset < length {
                 let bytes = min(step, length - offset)
