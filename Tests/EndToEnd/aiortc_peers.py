@@ -8,6 +8,8 @@ import numpy
 from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription, VideoStreamTrack, MediaStreamTrack
 from av import VideoFrame
 
+from patience import last_moment
+
 
 def picture(number, width=640, height=360):
     """A frame that tells its number: smooth moving gradients, which codecs keep well, and 16 bars that are the number."""
@@ -88,7 +90,7 @@ class Peer:
         return text
 
     async def connected(self, seconds=10):
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(last_moment(seconds)):
             while self.connection.connectionState != "connected":
                 await asyncio.sleep(0.02)
 
@@ -137,7 +139,7 @@ class Viewer(Peer):
             return
 
     async def frames_reach(self, count, seconds):
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(last_moment(seconds)):
             while len(self.frames) < count:
                 await asyncio.sleep(0.02)
 

@@ -9,7 +9,7 @@ import socket
 import struct
 import zlib
 
-from sluice import wait_for
+from patience import wait_for
 
 MAGIC = 0x2112A442
 

@@ -1,6 +1,5 @@
 """Every page in every state that somebody may look at: for screenshots and for the accessibility check."""
 
-from chromium import PATIENCE
 from room_page import add_stubs, enter, open_anew, open_page
 
 DENY = """() => {
@@ -66,7 +65,7 @@ async def states(browser, server, viewport, **options):
     await page.click("#figures")
     await page.click("#record")
     await page.click("#more .close")
-    await page.wait_for_selector(".tile-figures:not([hidden])", timeout=15000 * PATIENCE)
+    await page.wait_for_selector(".tile-figures:not([hidden])")
     yield "room-statistics", page
     await page.click("#more-toggle")
     await page.click("#figures")

@@ -5,6 +5,8 @@ import json
 import os
 import struct
 
+from patience import last_moment
+
 HANDSHAKE = (b"GET /v1/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
              b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: sluice.v1\r\n\r\n")
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -97,7 +99,7 @@ class RawWebSocket:
     async def end(self, seconds=10):
         """Waits until the server closes; returns the code, 0 without one."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(last_moment(seconds)):
                 while True:
                     await self.frame()
         except Closed as closed:

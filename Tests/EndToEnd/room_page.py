@@ -2,7 +2,7 @@
 
 import urllib.parse
 
-from chromium import PATIENCE, until
+from patience import until
 
 DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
@@ -105,7 +105,7 @@ async def says(page, selector, text, seconds=8):
     """Waits until an element's text has this in it."""
     async def shown():
         return text in await page.inner_text(selector)
-    await until(shown, seconds * PATIENCE, f"{selector} says {text!r}; it says {await page.inner_text(selector)!r}")
+    await until(shown, seconds, f"{selector} says {text!r}; it says {await page.inner_text(selector)!r}")
 
 
 async def is_pressed(page, selector):

@@ -260,7 +260,8 @@ async def test_media_over_ipv6():
 @pytest.mark.asyncio
 async def test_an_ice_restart_keeps_the_call(server):
     """Chromium restarts ICE through PATCH; media goes on on the new credentials."""
-    from chromium import chromium, figures, peers_page, until
+    from chromium import chromium, figures, peers_page
+    from patience import until
     async with chromium() as browser:
         page = await peers_page(browser, server)
         await page.evaluate("o => publish('camera', o)", {"url": f"{server.url}/restarted/whip", "codec": "VP8"})

@@ -9,8 +9,9 @@ import urllib.request
 import av.logging
 import pytest
 
-from chromium import PATIENCE, chromium, until
+from chromium import chromium
 from firefox import firefox_page
+from patience import PATIENCE, until
 from rtp_capture import Capture, chi_squared, decodable, more_codecs
 from sluice import OPERATOR_TOKEN, ROOT, Server, own_address
 
@@ -53,7 +54,7 @@ async def sees(page, name, frames=20):
     async def more():
         now = await figures(page, name)
         return now["frames"] >= before["frames"] + frames and now["energy"] > before["energy"] and now
-    return await until(more, 15 * PATIENCE, f"{name} sees and hears; {before}")
+    return await until(more, 15, f"{name} sees and hears; {before}")
 
 
 @pytest.mark.asyncio
@@ -159,7 +160,7 @@ async def test_keys_change_in_the_middle_of_a_call(server):
 
         async def eve_is_out():
             return (await figures(eve, "eve"))["undecryptable"] == [True]
-        await until(eve_is_out, 5 * PATIENCE, "Eve is told that she can't read it")
+        await until(eve_is_out, 5, "Eve is told that she can't read it")
         before = (await figures(eve, "eve"))["frames"]
         await asyncio.sleep(1)
         assert (await figures(eve, "eve"))["frames"] == before
@@ -183,11 +184,11 @@ async def test_messages_are_sealed_too(server):
 
         async def arrived():
             return (await figures(bob, "bob"))["messages"] == [{"text": "meet at the old oak"}]
-        await until(arrived, 5 * PATIENCE, "Bob reads it")
+        await until(arrived, 5, "Bob reads it")
 
         async def told():
             return (await figures(eve, "eve"))["errors"] == ["undecryptable"]
-        await until(told, 5 * PATIENCE, "Eve is told that there was something")
+        await until(told, 5, "Eve is told that there was something")
         assert not any("oak" in text for text in frames)
         assert any("sframe" in text for text in frames)
         # Nor is what everything hangs on ever sent.
@@ -282,7 +283,7 @@ async def test_firefox_and_chromium_read_each_other():
             async def fox_sees():
                 seen = await fox.evaluate("received('fox')")
                 return seen["frames"] > 30 and seen["energy"] > 0 and seen["undecryptable"] == [False]
-            await until(fox_sees, 20 * PATIENCE, "Firefox sees and hears")
+            await until(fox_sees, 20, "Firefox sees and hears")
 
 
 def post(server, path, headers):
@@ -325,7 +326,7 @@ async def test_publishing_and_watching_by_the_pages(server):
 
         async def moves():
             return await viewer.evaluate(decoded) > 30
-        await until(moves, 15 * PATIENCE, "the viewer with the key sees")
+        await until(moves, 15, "the viewer with the key sees")
         assert await viewer.is_hidden("#sealed")
         await wrong.wait_for_selector("#sealed:not([hidden])")
         assert "another key" in await wrong.inner_text("#sealed")
@@ -357,13 +358,13 @@ async def test_the_room_page_with_the_key_another_and_none(server):
             async def sees_and_hears():
                 tile = await page.evaluate(TILE, other)
                 return tile["frames"] > 30 and tile["energy"] > 0
-            await until(sees_and_hears, 15 * PATIENCE, f"{other} is seen and heard")
+            await until(sees_and_hears, 15, f"{other} is seen and heard")
             # Eve's media came from somebody without the key.
             assert (await page.evaluate(TILE, "Eve"))["frames"] == 0
         for name in ("Ann", "Ben"):
             async def says_why():
                 return "another key" in (await eve.evaluate(TILE, name))["text"]
-            await until(says_why, 10 * PATIENCE, "Eve is told why she sees nothing")
+            await until(says_why, 10, "Eve is told why she sees nothing")
         await asyncio.sleep(1)
         tile = await eve.evaluate(TILE, "Ann")
         assert tile["frames"] == 0 and tile["energy"] == 0 and tile["black"]

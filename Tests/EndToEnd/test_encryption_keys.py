@@ -2,7 +2,8 @@
 
 import pytest
 
-from chromium import PATIENCE, chromium, until
+from chromium import chromium
+from patience import until
 from sluice import ROOT
 
 # The module exports nothing of how a room's keys are kept.
@@ -223,7 +224,7 @@ async def test_whether_a_track_can_be_read_is_told_at_first_and_when_it_changes(
             async def check():
                 told = await page.evaluate("told")
                 return told and told[-1] == ["audio", expected]
-            await until(check, 10 * PATIENCE, f"readable: {expected}; {await page.evaluate('told')}")
+            await until(check, 10, f"readable: {expected}; {await page.evaluate('told')}")
         await last(True)
         await page.evaluate("takeKey('sending', 2)")
         await last(False)

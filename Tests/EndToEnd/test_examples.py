@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from chromium import PATIENCE, chromium, until
+from chromium import chromium
+from patience import until
 from sluice import ROOT
 
 DECODED = "() => [...document.querySelectorAll('video')].map((video) => video.getVideoPlaybackQuality().totalVideoFrames)"
@@ -52,7 +53,7 @@ async def moves(page, count):
     async def check():
         frames = await page.evaluate(DECODED)
         return len(frames) == count and all(number > 10 for number in frames)
-    await until(check, 20 * PATIENCE, f"{count} pictures move; {await page.evaluate(DECODED)}")
+    await until(check, 20, f"{count} pictures move; {await page.evaluate(DECODED)}")
 
 
 @pytest.mark.asyncio
@@ -70,7 +71,7 @@ async def test_room_and_encrypted_room(server):
                 if name == "encrypted":
                     async def cost_is_shown():
                         return "ms" in await first.inner_text("#cost")
-                    await until(cost_is_shown, 5 * PATIENCE, "the cost of encryption is shown")
+                    await until(cost_is_shown, 5, "the cost of encryption is shown")
                 await first.close()
                 await second.close()
 
@@ -88,7 +89,7 @@ async def test_broadcast(server):
 
             async def counted():
                 return await live.inner_text("#viewers") == "1"
-            await until(counted, 5 * PATIENCE, "the viewer is counted")
+            await until(counted, 5, "the viewer is counted")
 
 
 @pytest.mark.asyncio
@@ -103,5 +104,5 @@ async def test_no_address_names_whose_code_is_run(server):
 
                 async def has_asked():
                     return asked
-                assert await until(has_asked, 5 * PATIENCE, "the SDK is asked for") == [f"{server.url}/sdk/sluice.js"]
+                assert await until(has_asked, 5, "the SDK is asked for") == [f"{server.url}/sdk/sluice.js"]
                 await page.close()

@@ -8,8 +8,9 @@ import json
 
 import pytest
 
-from chromium import chromium, figures, peers_page, until
+from chromium import chromium, figures, peers_page
 from firefox import firefox_page
+from patience import until
 from sluice import OPERATOR_TOKEN, Server, own_address
 
 

@@ -8,8 +8,8 @@ import signal
 import pytest
 
 from aiortc_peers import Publisher, Viewer
-from chromium import chromium, figures, peers_page, until
-from sluice import wait_for
+from chromium import chromium, figures, peers_page
+from patience import figure, until, wait_for
 from udp_relay import Relay
 
 
@@ -106,7 +106,7 @@ async def test_a_viewer_that_comes_late_sees_a_picture_at_once(server):
         start = asyncio.get_running_loop().time()
         await late.negotiate()
         await late.frames_reach(1, 2)
-        print(f"first picture after {asyncio.get_running_loop().time() - start:.2f} s")
+        figure("a late viewer's first picture", asyncio.get_running_loop().time() - start, at_most=2)
     finally:
         await late.close()
         await publisher.close()

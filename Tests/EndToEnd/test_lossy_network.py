@@ -5,7 +5,8 @@ import contextlib
 
 import pytest
 
-from chromium import chromium, figures, peers_page, until
+from chromium import chromium, figures, peers_page
+from patience import figure, until
 from udp_relay import Relay
 
 LOSS = 0.05
@@ -48,8 +49,9 @@ async def test_five_percent_loss_freezes_little(own_server):
               f"NACKs to the publisher {totals['nacksSent']}, recovered {totals['packetsRecovered']}; "
               f"from the viewer {totals['nacksReceived']}, sent again {totals['packetsRetransmitted']}")
         assert 0.03 < lost / (lost + passed) < 0.07
-        assert len(times) > MEASURED_SECONDS * 20
-        assert frozen < 0.05
+        assert times
+        figure("5 % loss", len(times) / MEASURED_SECONDS, at_least=20, unit="frames a second")
+        figure("5 % loss: the picture is frozen", 100 * frozen, at_most=5, unit="% of the time")
         # The publisher's leg: we ask, it sends again, gaps close.
         assert totals["nacksSent"] > 10 and totals["packetsRecovered"] > 10
         assert publisher["outbound-rtp-video"]["retransmittedPacketsSent"] > 10

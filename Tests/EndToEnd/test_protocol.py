@@ -7,7 +7,8 @@ import jsonschema
 import pytest
 
 import protocol
-from chromium import PATIENCE, chromium, until
+from chromium import chromium
+from patience import until
 from test_rooms import client, enter, sees
 from test_tokens import OFFER
 
@@ -145,7 +146,7 @@ async def test_what_the_sdk_and_the_server_say_is_in_the_schema(server):
         }""")
         async def spoken():
             return "speakers" in received and "stream-updated" in received
-        await until(spoken, 10 * PATIENCE, "somebody is told to speak")
+        await until(spoken, 10, "somebody is told to speak")
         # Both connections are lost on the client's side, and made anew; the socket is cut, and comes back.
         await second.evaluate("dispatchEvent(new Event('online'))")
         await second.wait_for_selector("#state[data-state=joined]")
@@ -153,9 +154,9 @@ async def test_what_the_sdk_and_the_server_say_is_in_the_schema(server):
         await second.evaluate("sluiceRoom().leave()")
         async def all_is_said():
             return sent >= SENT and received >= RECEIVED - {"left"}
-        await until(all_is_said, 10 * PATIENCE, f"{SENT - sent} are sent, and {RECEIVED - received} received")
+        await until(all_is_said, 10, f"{SENT - sent} are sent, and {RECEIVED - received} received")
         await first.evaluate("void sluiceRoom().act('end').catch(() => {})")
         async def ended():
             return "left" in received
-        await until(ended, 5 * PATIENCE, "the room ends")
+        await until(ended, 5, "the room ends")
     assert not wrong, wrong

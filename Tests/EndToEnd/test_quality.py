@@ -5,7 +5,8 @@ import contextlib
 
 import pytest
 
-from chromium import PATIENCE, chromium, peers_page, until
+from chromium import chromium, peers_page
+from patience import last_moment, until
 from test_rooms import client
 from udp_relay import Relay
 
@@ -80,18 +81,18 @@ async def enter(browser, server, room, ports, stream=None):
 async def plays(page):
     async def moving():
         return await page.evaluate("peer.frames") > 30
-    await until(moving, 15 * PATIENCE, "pictures come")
+    await until(moving, 15, "pictures come")
 
 
 async def is_told(page, stream, levels, seconds):
     async def told():
         return await page.evaluate("stream => peer.level[stream]", stream) in levels
-    await until(told, seconds * PATIENCE, f"{stream} is told as {' or '.join(levels)}")
+    await until(told, seconds, f"{stream} is told as {' or '.join(levels)}")
 
 
 async def quality(observer, stream, levels, seconds):
     """Waits until an observer's socket tells it."""
-    async with asyncio.timeout(seconds * PATIENCE):
+    async with asyncio.timeout(last_moment(seconds)):
         while True:
             message = await observer.next("quality", seconds)
             if any(entry["stream"] == stream and entry["level"] in levels for entry in message["streams"]):

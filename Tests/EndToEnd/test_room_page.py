@@ -7,7 +7,8 @@ import av
 import numpy
 import pytest
 
-from chromium import PATIENCE, chromium, until
+from chromium import chromium
+from patience import until
 from room_page import (
     DESKTOP, KEEP_TRACKS, PHONE, UNPLUG, add_stubs, boxes, enter, is_pressed, open_anew, open_page, says)
 
@@ -78,7 +79,7 @@ async def test_a_view_only_link_asks_for_no_camera(server):
 
         async def moves():
             return await viewer.eval_on_selector(".tile video", "v => v.getVideoPlaybackQuality().totalVideoFrames") > 3
-        await until(moves, 10 * PATIENCE, "the viewer sees the host")
+        await until(moves, 10, "the viewer sees the host")
         assert await viewer.evaluate("asked") == 0
         assert await viewer.evaluate("sluiceRoom().rights") == ["view"]
         assert await viewer.is_hidden("#mute") and await viewer.is_hidden("#share")
@@ -111,7 +112,7 @@ async def test_a_camera_that_is_granted_after_only_watch_is_let_go(server):
 
         async def is_opened():
             return await page.evaluate("tracks.length") == 2
-        await until(is_opened, 5 * PATIENCE, "the browser opens the devices")
+        await until(is_opened, 5, "the browser opens the devices")
         assert await page.evaluate("live()") == []
         assert page.problems == []
 
@@ -132,7 +133,7 @@ async def test_joining_again_while_the_browser_asks_publishes_once(server):
 
         async def is_opened():
             return await page.evaluate("tracks.length") == 6
-        await until(is_opened, 5 * PATIENCE, "the browser opens the devices")
+        await until(is_opened, 5, "the browser opens the devices")
         await page.wait_for_timeout(500)
         assert await page.evaluate("sluiceRoom().published.length") == 1
         assert await page.locator(".tile").count() == 1
@@ -185,7 +186,7 @@ async def test_a_key_may_have_any_characters(server):
 
         async def is_other():
             return await page.input_value("#room-id") == "other" and await page.input_value("#key") == "another-key"
-        await until(is_other, 5 * PATIENCE, "the page shows the other room")
+        await until(is_other, 5, "the page shows the other room")
 
 
 DAMAGED = ["damaged&key=50%off", "damaged&key=", "damaged&key", "damaged&amp;key=0123456789abcdefghijkl", "damaged&Key=0123456789abcdefghijkl",
@@ -220,7 +221,7 @@ async def test_an_encrypted_room(server):
             async def moves():
                 return await page.eval_on_selector(".tile[data-own=false] video", "v => v.getVideoPlaybackQuality().totalVideoFrames") > 5
             await page.wait_for_selector(".tile[data-own=false]")
-            await until(moves, 15 * PATIENCE, "the other is seen")
+            await until(moves, 15, "the other is seen")
         await more(ann)
         assert await ann.input_value("#link-join") == f"{server.url}/room#secret&key=0123456789abcdefghijkl"
         assert await ann.locator("#link-whip").count() == 0
@@ -228,11 +229,11 @@ async def test_an_encrypted_room(server):
 
         async def measured():
             return re.search(r"Encrypting \d+\.\d\d ms a frame · Decrypting \d+\.\d\d ms a frame", await ann.inner_text("#statistics"))
-        await until(measured, 10 * PATIENCE, "the overlay says what encryption costs")
+        await until(measured, 10, "the overlay says what encryption costs")
 
         eve = await open_page(browser, f"{server.url}/room#secret&key=another-key-that-is-wrong&view")
         await eve.click("#watch-only")
-        await eve.wait_for_selector(".tile[data-undecryptable=true]", timeout=15000 * PATIENCE)
+        await eve.wait_for_selector(".tile[data-undecryptable=true]")
         assert await eve.inner_text(".tile[data-undecryptable=true] .tile-note") == "Encrypted with another key: nothing can be shown."
         none = await open_page(browser, f"{server.url}/room#secret")
         await none.wait_for_selector("#placeholder[hidden]", state="attached")
@@ -258,7 +259,7 @@ async def test_the_microphone_level_moves(server):
 
         async def loud():
             return float(await page.evaluate("document.querySelector('#level').value")) > 0.05
-        await until(loud, 10 * PATIENCE, "the meter shows the fake microphone's beep")
+        await until(loud, 10, "the meter shows the fake microphone's beep")
 
 
 @pytest.mark.asyncio
@@ -277,7 +278,7 @@ async def test_settings_are_remembered_and_forgotten(server):
 
         async def chosen():
             return await page.input_value("#camera") == camera
-        await until(chosen, 5 * PATIENCE, "the camera is chosen again")
+        await until(chosen, 5, "the camera is chosen again")
         stored = await page.evaluate("JSON.stringify(localStorage)")
         assert "kept-out-of-storage" not in stored and "remember\"" not in stored and "elsewhere" not in stored
         await page.click("#join")
@@ -384,7 +385,7 @@ async def test_the_speaker_or_a_screen_is_large(server):
         async def said():
             hidden = sum(not tile["placed"] for tile in await boxes(page))
             return hidden > 0 and await page.inner_text("#without-place") == f"{hidden} more in the grid"
-        await until(said, 3 * PATIENCE, "it says how many have no place")
+        await until(said, 3, "it says how many have no place")
         await page.reload()
         await page.click("#join")
         await page.wait_for_selector(".tile")
@@ -416,7 +417,7 @@ async def test_a_shared_screen_is_seen_by_others(server):
         async def shown():
             red, green, blue, _ = await ben.eval_on_selector(".tile[data-kind=screen] video", MIDDLE)
             return red > 150 and green < 90 and blue < 90
-        await until(shown, 15 * PATIENCE, "the screen's picture arrives")
+        await until(shown, 15, "the screen's picture arrives")
         await ann.click("#share")
         await ben.wait_for_selector(".tile[data-kind=screen]", state="detached")
 
@@ -446,7 +447,7 @@ async def test_a_screen_that_is_not_published_is_let_go(server):
         await page.click("#leave")
         await page.wait_for_selector("#before:not([hidden])")
         await page.evaluate("choose()")
-        await until(is_let_go, 5 * PATIENCE, "nothing is captured")
+        await until(is_let_go, 5, "nothing is captured")
         assert await page.is_hidden("#error")
         # The server refuses the stream.
         await page.click("#join")
@@ -454,7 +455,7 @@ async def test_a_screen_that_is_not_published_is_let_go(server):
         await page.evaluate("sluiceRoom().publish = async () => { throw new Error('refused by the test'); }; shared = null")
         await page.click("#share")
         await page.evaluate("choose()")
-        await until(is_let_go, 5 * PATIENCE, "nothing is captured")
+        await until(is_let_go, 5, "nothing is captured")
         await says(page, "#error", "refused by the test")
         assert not await is_pressed(page, "#share")
         assert page.problems == []
@@ -500,7 +501,7 @@ async def test_tiles_show_quality_and_the_overlay_figures(server):
         ben = await enter(browser, server, "figures", "Ben")
         ann = await enter(browser, server, "figures", "Ann")
         other = ".tile[data-own=false]"
-        await ann.wait_for_selector(f"{other} .bars[data-level]:not([hidden])", timeout=10000 * PATIENCE)
+        await ann.wait_for_selector(f"{other} .bars[data-level]:not([hidden])")
         assert re.fullmatch("Connection: (good|fair|poor)", await ann.get_attribute(f"{other} .bars", "aria-label"))
         # The worse of what the browser and what the server says counts.
         stream = await ann.get_attribute(other, "data-stream")
@@ -515,7 +516,7 @@ async def test_tiles_show_quality_and_the_overlay_figures(server):
             text = await ann.inner_text(f"{other} .tile-figures")
             found = re.search(r"(\d+) × (\d+) · (\d+) fps · (VP8|VP9|H264|AV1)\n([\d.]+) [kM]bit/s · lost [\d.]+ %\njitter \d+ ms · round trip \d+ ms", text)
             return found and int(found[3]) > 0 and float(found[5]) > 0
-        await until(measured, 15 * PATIENCE, "the tile has its figures")
+        await until(measured, 15, "the tile has its figures")
         own = await ann.inner_text(".tile[data-own=true] .tile-figures")
         assert re.search(r"\d+ × \d+ .*fps.*\n[\d.]+ [kM]bit/s", own)
         assert re.search(r"Upload [1-9][\d.]* [kM]bit/s · Download [1-9][\d.]* [kM]bit/s", await ann.inner_text("#statistics"))
@@ -557,7 +558,7 @@ async def test_a_recording_is_a_file_and_others_are_told(server, tmp_path, what)
         assert re.fullmatch(r"sluice-\d{4}-\d\d-\d\d\.webm", download.suggested_filename)
         file = tmp_path / "recording.webm"
         await download.save_as(file)
-        await until(lambda: is_empty(ben, "#recording-notice"), 5 * PATIENCE, "the notice is gone")
+        await until(lambda: is_empty(ben, "#recording-notice"), 5, "the notice is gone")
         check_recording(file)
         assert ann.problems == []
 
@@ -804,7 +805,7 @@ async def test_announcements_don_t_take_each_other_s_place(server):
         assert lines == ["Number 2.", "Number 3.", "Number 4.", "Number 5."]
         # What was read out once isn't read out again with the next line.
         assert await page.get_attribute("#announcements", "aria-atomic") == "false"
-        await until(lambda: is_empty(page, "#announcements"), 10 * PATIENCE, "they are gone after a while")
+        await until(lambda: is_empty(page, "#announcements"), 10, "they are gone after a while")
 
 
 HEAR = "text => sluiceRoom().dispatchEvent(new CustomEvent('message', { detail: { from: 'somebody', data: { text } } }))"
@@ -856,7 +857,7 @@ async def test_a_lost_connection_is_seen(own_server):
         assert "connecting again" in await page.inner_text("#state") and box["y"] >= 0 and box["x"] + box["width"] <= PHONE["width"]
         assert await page.get_attribute("#state", "role") == "status"
         own_server.start()
-        await page.wait_for_selector("#state[data-state=joined]", timeout=10000 * PATIENCE)
+        await page.wait_for_selector("#state[data-state=joined]")
 
 
 # Parts of the page that are smaller than a finger.

@@ -10,8 +10,9 @@ import urllib.request
 import pytest
 
 from aiortc_peers import Publisher, Viewer
-from chromium import chromium, figures, peers_page, until
-from sluice import OPERATOR_TOKEN, wait_for
+from chromium import chromium, figures, peers_page
+from patience import until, wait_for
+from sluice import OPERATOR_TOKEN
 from udp_relay import Relay
 
 

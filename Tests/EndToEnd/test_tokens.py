@@ -12,7 +12,6 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from chromium import PATIENCE
 from sluice import OPERATOR_TOKEN, PROGRAM, Server
 from test_rooms import client
 
