@@ -13,6 +13,8 @@
 #include <sys/time.h>
 
 static inline EVP_PKEY *sluice_EVP_EC_gen(const char *curve) { return EVP_EC_gen(curve); }
+static inline EVP_PKEY *sluice_EVP_RSA_gen(unsigned int bits) { return EVP_RSA_gen(bits); }
+static inline EVP_PKEY *sluice_EVP_PKEY_gen(const char *type) { return EVP_PKEY_Q_keygen(NULL, NULL, type); }
 static inline X509 *sluice_SSL_get1_peer_certificate(SSL *ssl) { return SSL_get1_peer_certificate(ssl); }
 static inline long sluice_SSL_set_mtu(SSL *ssl, long mtu) { return SSL_set_mtu(ssl, mtu); }
 static inline int sluice_SSL_CTX_use_dtls12_only(SSL_CTX *context) {
@@ -21,7 +23,9 @@ static inline int sluice_SSL_CTX_use_dtls12_only(SSL_CTX *context) {
 }
 static inline uint64_t sluice_SSL_CTX_set_dtls_options(SSL_CTX *context) {
     return SSL_CTX_set_options(
-        context, SSL_OP_NO_QUERY_MTU | SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_SINGLE_ECDH_USE);
+        context,
+        SSL_OP_NO_QUERY_MTU | SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_SINGLE_ECDH_USE
+            | SSL_OP_CIPHER_SERVER_PREFERENCE);
 }
 static inline long sluice_SSL_CTX_set_max_send_fragment(SSL_CTX *context, long bytes) {
     return SSL_CTX_set_max_send_fragment(context, bytes);
@@ -35,6 +39,7 @@ static inline long sluice_SSL_CTX_disable_session_cache(SSL_CTX *context) {
 static inline int sluice_SSL_CTX_set_groups(SSL_CTX *context, const char *groups) {
     return (int)SSL_CTX_set1_groups_list(context, groups);
 }
+static inline int sluice_SSL_get_negotiated_group(SSL *ssl) { return (int)SSL_get_negotiated_group(ssl); }
 static inline int sluice_DTLSv1_get_timeout(SSL *ssl, struct timeval *left) {
     return (int)DTLSv1_get_timeout(ssl, left);
 }

@@ -1,3 +1,4 @@
+import COpenSSL
 import Testing
 import Wire
 
@@ -13,10 +14,13 @@ private struct Handshake {
     init(
         serverExpects: [CertificateFingerprint]? = nil,
         clientExpects: [CertificateFingerprint]? = nil,
+        serverCertificate: DTLSCertificate? = nil,
+        clientCertificate: DTLSCertificate? = nil,
+        clientGroups: String = DTLSContext.groups,
         datagramBytes: Int = 1200
     ) throws {
-        let serverCertificate = try DTLSCertificate()
-        let clientCertificate = try DTLSCertificate()
+        let serverCertificate = try serverCertificate ?? DTLSCertificate()
+        let clientCertificate = try clientCertificate ?? DTLSCertificate()
         let now = Instant(nanoseconds: 1)
         server = try DTLSEndpoint(
             context: DTLSContext(certificate: serverCertificate),
@@ -28,7 +32,11 @@ private struct Handshake {
             now: now
         )
         client = try DTLSEndpoint(
-            context: DTLSContext(certificate: clientCertificate),
+            context: DTLSContext(
+                certificate: clientCertificate,
+                profiles: SRTPProfile.preferred,
+                groups: clientGroups
+            ),
             role: .active,
             remoteFingerprints: clientExpects ?? [serverCertificate.fingerprint],
             datagramBytes: datagramBytes,
@@ -74,6 +82,56 @@ private struct Handshake {
         #expect((server.remoteKey, server.remoteSalt) == (client.localKey, client.localSalt))
         #expect(server.localKey != server.remoteKey)
         #expect(handshake.largest <= 1200)
+    }
+
+    /// Kinds of keys that clients make their certificates with; FFmpeg with GnuTLS takes P-224, among others P-521.
+    static let keyKinds = [
+        "P-224", "P-256", "P-384", "P-521", "RSA-2048", "RSA-3072", "RSA-4096", "ED25519", "ED448",
+    ]
+
+    static func certificate(_ kind: String) throws -> DTLSCertificate {
+        let hasDigest = !kind.hasPrefix("ED")
+        let key =
+            if kind.hasPrefix("P-") {
+                sluice_EVP_EC_gen(kind)
+            } else if kind.hasPrefix("RSA-"), let bits = UInt32(kind.dropFirst(4)) {
+                sluice_EVP_RSA_gen(bits)
+            } else {
+                sluice_EVP_PKEY_gen(kind)
+            }
+        return try DTLSCertificate(key: #require(key), digest: hasDigest ? EVP_sha256() : nil)
+    }
+
+    /// The peer may be either side; ours is what the server presents everywhere.
+    @Test(arguments: keyKinds, [1200, 300])
+    func peersMayHaveAnyKindOfKey(kind: String, datagramBytes: Int) throws {
+        var handshake = try Handshake(clientCertificate: Self.certificate(kind), datagramBytes: datagramBytes)
+        handshake.run()
+        #expect(Handshake.keys(handshake.server) != nil && Handshake.keys(handshake.client) != nil)
+        // OpenSSL 3.0 presents no Edwards curve as a DTLS server, though it checks them.
+        if kind.hasPrefix("ED") { return }
+        handshake = try Handshake(serverCertificate: Self.certificate(kind), datagramBytes: datagramBytes)
+        handshake.run()
+        #expect(Handshake.keys(handshake.server) != nil && Handshake.keys(handshake.client) != nil)
+        #expect(handshake.largest <= datagramBytes)
+    }
+
+    /// Whatever a client prefers, the key exchange takes the cheapest curve that both have; and one is enough.
+    @Test(arguments: [
+        ("P-521:P-224:P-384:P-256:X25519", NID_X25519), ("P-521:P-384:P-256", NID_X9_62_prime256v1),
+        ("P-224:P-521:P-256", NID_X9_62_prime256v1), ("X448:P-384", NID_secp384r1), ("X448:X25519", NID_X25519),
+        ("P-521:X448", NID_secp521r1), ("P-224", NID_secp224r1),
+    ])
+    func theCheapestCurveIsPreferred(offered: String, expected: Int32) throws {
+        // Keys of RSA, which are on no curve that has to be offered.
+        var handshake = try Handshake(
+            serverCertificate: Self.certificate("RSA-2048"),
+            clientCertificate: Self.certificate("RSA-2048"),
+            clientGroups: offered
+        )
+        handshake.run()
+        #expect(Handshake.keys(handshake.server) != nil)
+        #expect(sluice_SSL_get_negotiated_group(handshake.server.session) == expected)
     }
 
     @Test func smallDatagramsSplitTheHandshake() throws {

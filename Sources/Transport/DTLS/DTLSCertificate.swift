@@ -16,13 +16,22 @@ public final class DTLSCertificate: @unchecked Sendable {
     let certificate: OpaquePointer
     let key: OpaquePointer
 
-    public init() throws(DTLSError) {
+    public convenience init() throws(DTLSError) {
         guard let key = sluice_EVP_EC_gen("P-256") else { throw .certificate }
+        try self.init(key: key, digest: EVP_sha256())
+    }
+
+    /// A certificate of another kind of key, as peers have them.
+    ///
+    /// - Parameters:
+    ///   - key: An `EVP_PKEY`, which the certificate owns from now on.
+    ///   - digest: An `EVP_MD`; nil for the kinds of keys that have their own.
+    init(key: OpaquePointer, digest: OpaquePointer?) throws(DTLSError) {
         guard let certificate = X509_new() else {
             EVP_PKEY_free(key)
             throw .certificate
         }
-        guard Self.fill(certificate, key: key),
+        guard Self.fill(certificate, key: key, digest: digest),
             let fingerprint = CertificateFingerprint(of: certificate, algorithm: .sha256)
         else {
             X509_free(certificate)
@@ -40,7 +49,7 @@ public final class DTLSCertificate: @unchecked Sendable {
     }
 
     /// A random serial number and the shortest of names: what is in it tells nothing about the server.
-    private static func fill(_ certificate: OpaquePointer, key: OpaquePointer) -> Bool {
+    private static func fill(_ certificate: OpaquePointer, key: OpaquePointer, digest: OpaquePointer?) -> Bool {
         var random = SecureRandom()
         let serial = Int(truncatingIfNeeded: random.next() >> 2)
         let commonName = Array("sluice".utf8)
@@ -53,7 +62,7 @@ public final class DTLSCertificate: @unchecked Sendable {
             X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, commonName, Int32(commonName.count), -1, 0) == 1,
             X509_set_issuer_name(certificate, name) == 1
         else { return false }
-        return X509_sign(certificate, key, EVP_sha256()) > 0
+        return X509_sign(certificate, key, digest) > 0
     }
 }
 

@@ -35,7 +35,7 @@ public final class DTLSEndpoint {
     public private(set) var wasHeard = false
 
     private let context: DTLSContext
-    private let session: OpaquePointer
+    let session: OpaquePointer
     private let input: OpaquePointer
     private let output: OpaquePointer
     private let role: DTLSRole
