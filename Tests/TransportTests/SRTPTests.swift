@@ -339,6 +339,60 @@ func hex(_ text: String) -> [UInt8] {
         #expect(try outcome(Self.seal(sealer, Self.packet(sequence: 1, ssrc: 3))) == "tooManySources")
     }
 
+    /// Indices of packets that come, in this order; all that lie between are lost. RFC 3711 §3.3.1 estimates from what came last: who
+    /// missed a wrap, were it the very first packets, has to try the next cycle.
+    static let lossesAroundAWrap: [[UInt64]] = [
+        [65_536], [65_539], [70_000], [98_000], [131_071],
+        [65_530, 65_540], [65_000, 105_536], [40_000, 104_536], [40_000, 110_536], [10, 60_000, 70_000],
+        [10, 65_600], [1, 33_000, 65_536, 136_072, 200_000], [131_000, 131_100],
+    ]
+
+    @Test(arguments: SRTPProfile.allCases, lossesAroundAWrap)
+    func aWrapThatWasLostIsFound(profile: SRTPProfile, indices: [UInt64]) throws {
+        let (key, salt) = Self.material(profile)
+        let sealer = try SRTPSealer(profile: profile, masterKey: key, masterSalt: salt)
+        let opener = try SRTPOpener(profile: profile, masterKey: key, masterSalt: salt, maximumSources: 2)
+        for index in indices {
+            for index in index..<(index + 3) {
+                let packet = Self.packet(sequence: UInt16(truncatingIfNeeded: index), payload: Int(index % 300))
+                let sealed = Self.seal(sealer, packet, rollover: UInt32(index >> 16))
+                let (result, opened) = try Self.open(opener, sealed)
+                guard case .opened(packet.count, index) = result else {
+                    Issue.record("packet \(index) of \(indices): \(result)")
+                    return
+                }
+                #expect(opened == packet, "what the first try made of it is undone")
+                guard case .rejected(.replay) = try Self.open(opener, sealed).0 else {
+                    Issue.record("packet \(index) was opened twice")
+                    return
+                }
+            }
+        }
+    }
+
+    /// Garbage is tried once: what it costs must not double. A source that needs the next cycle is found all the same.
+    @Test(arguments: SRTPProfile.allCases)
+    func garbageIsSeldomTriedTwice(profile: SRTPProfile) throws {
+        let (key, salt) = Self.material(profile)
+        let sealer = try SRTPSealer(profile: profile, masterKey: key, masterSalt: salt)
+        let opener = try SRTPOpener(profile: profile, masterKey: key, masterSalt: salt, maximumSources: 4)
+        let forged = Self.packet(sequence: 7, ssrc: 9) + [UInt8](repeating: 1, count: profile.rtpTagLength)
+        for _ in 0..<1000 {
+            guard case .rejected(.authentication) = try Self.open(opener, forged).0 else {
+                Issue.record("a forgery was opened")
+                return
+            }
+        }
+        #expect(opener.guessesMade == 16 + 984 / 16)
+        let opened = try (0..<16).map { number in
+            let packet = Self.packet(sequence: UInt16(number))
+            if case .opened = try Self.open(opener, Self.seal(sealer, packet, rollover: 1)).0 { return true }
+            return false
+        }
+        let first = try #require(opened.firstIndex(of: true))
+        #expect(opened[first...].allSatisfy { $0 })
+    }
+
     /// RFC 3711 §3.3.1: the index nearest to the highest, from every place where 16 bits can go wrong.
     @Test(
         arguments: [

@@ -14,6 +14,9 @@ struct ReplayWindow {
         return highest - index < Self.size && !contains(index)
     }
 
+    /// Whether an index lies before what the window reaches.
+    func isTooOld(_ index: UInt64) -> Bool { highest.map { index <= $0 && $0 - index >= Self.size } ?? false }
+
     /// Notes a packet that was accepted and found authentic.
     mutating func insert(_ index: UInt64) {
         if let highest {

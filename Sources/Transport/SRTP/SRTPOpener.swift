@@ -22,6 +22,10 @@ public enum SRTPOpenResult: Sendable {
 
 /// Checks and decrypts what one peer sends (RFC 3711, RFC 7714). Allocates only for a source that is new.
 public final class SRTPOpener {
+    /// How many packets in all may be tried with the next rollover counter as well before only every sixteenth is: enough for a
+    /// source to be found at once, and little for garbage to cost.
+    private static let guesses = 16
+
     private struct Source {
         let ssrc: UInt32
         var window = ReplayWindow()
@@ -33,6 +37,10 @@ public final class SRTPOpener {
     private let maximumSources: Int
     private var rtpSources: ContiguousArray<Source> = []
     private var rtcpSources: ContiguousArray<Source> = []
+    private var guessesLeft = SRTPOpener.guesses
+    private var guessesRefused: UInt = 0
+    /// How many packets have been tried with the next rollover counter.
+    private(set) var guessesMade = 0
 
     /// - Parameter maximumSources: Most SSRCs that the peer may use.
     public init(
@@ -54,19 +62,78 @@ public final class SRTPOpener {
     /// - Parameter header: The packet's header.
     public func open(_ packet: UnsafeMutableRawBufferPointer, header: RTPHeader) -> SRTPOpenResult {
         let length = packet.count - profile.rtpTagLength
-        guard length >= header.payloadOffset, let base = packet.baseAddress else { return .rejected(.malformed) }
+        guard length >= header.payloadOffset else { return .rejected(.malformed) }
         let place = rtpSources.firstIndex { $0.ssrc == header.ssrc }
         if place == nil, rtpSources.count >= maximumSources { return .rejected(.tooManySources) }
-        let index: UInt64
+        var index: UInt64
         if let place {
-            guard let estimate = Self.index(of: header.sequenceNumber, near: rtpSources[place].window.highest),
-                rtpSources[place].window.accepts(estimate)
-            else { return .rejected(.replay) }
+            let estimate = Self.index(of: header.sequenceNumber, near: rtpSources[place].window.highest)
+            guard let estimate, rtpSources[place].window.accepts(estimate) else {
+                return openOfNextCycle(packet, header, source: place, estimate: estimate)
+            }
             index = estimate
         } else {
             index = UInt64(header.sequenceNumber)
         }
 
+        if let rejection = decrypt(packet, header, index: index) {
+            guard rejection == .authentication, mayGuess() else { return .rejected(rejection) }
+            // RFC 3711 §3.3.1: who missed the packets around the wrap, be they the first of all, doesn't know of it.
+            // AEAD has decrypted it already: with the same key stream again it is as it came.
+            if profile.isAEAD { _ = decrypt(packet, header, index: index) }
+            index += 1 << 16
+            if let rejection = decrypt(packet, header, index: index) { return .rejected(rejection) }
+            guessesLeft = Self.guesses
+        }
+        if let place {
+            rtpSources[place].window.insert(index)
+        } else {
+            var source = Source(ssrc: header.ssrc)
+            source.window.insert(index)
+            rtpSources.append(source)
+        }
+        return .opened(length: length, packetIndex: index)
+    }
+
+    /// Opens a packet that is too old by its estimated index, if it is one of the next cycle, whose beginning was lost.
+    private func openOfNextCycle(
+        _ packet: UnsafeMutableRawBufferPointer,
+        _ header: RTPHeader,
+        source: Int,
+        estimate: UInt64?
+    ) -> SRTPOpenResult {
+        let next = estimate.map { $0 + 1 << 16 } ?? UInt64(header.sequenceNumber)
+        guard estimate.map(rtpSources[source].window.isTooOld) ?? true, rtpSources[source].window.accepts(next),
+            mayGuess(), decrypt(packet, header, index: next) == nil
+        else { return .rejected(.replay) }
+        guessesLeft = Self.guesses
+        rtpSources[source].window.insert(next)
+        return .opened(length: packet.count - profile.rtpTagLength, packetIndex: next)
+    }
+
+    /// Whether a packet is worth a second look: each costs as much as the first.
+    private func mayGuess() -> Bool {
+        if guessesLeft > 0 {
+            guessesLeft -= 1
+        } else {
+            guessesRefused &+= 1
+            guard guessesRefused & 15 == 0 else { return false }
+        }
+        guessesMade &+= 1
+        return true
+    }
+
+    /// Checks an SRTP packet and decrypts it in place. With an AEAD profile a packet that is not authentic is changed all the same.
+    ///
+    /// - Returns: Nil when it is authentic.
+    @inline(__always)
+    private func decrypt(
+        _ packet: UnsafeMutableRawBufferPointer,
+        _ header: RTPHeader,
+        index: UInt64
+    ) -> SRTPRejection? {
+        let length = packet.count - profile.rtpTagLength
+        guard let base = packet.baseAddress else { return .malformed }
         let body = base + header.payloadOffset
         let bodyLength = length - header.payloadOffset
         switch rtp {
@@ -78,7 +145,7 @@ public final class SRTPOpener {
                 at: body,
                 count: bodyLength
             )
-            guard isAuthentic else { return .rejected(.authentication) }
+            return isAuthentic ? nil : .authentication
         case .counterMode(let cipher):
             var counter = UInt32(truncatingIfNeeded: index >> 16).bigEndian
             let isAuthentic = withUnsafeBytes(of: &counter) {
@@ -89,19 +156,10 @@ public final class SRTPOpener {
                     length: CounterModeCipher.tagLength
                 )
             }
-            guard isAuthentic else { return .rejected(.authentication) }
-            guard cipher.transform(ssrc: header.ssrc, index: index, from: body, to: body, count: bodyLength) else {
-                return .rejected(.malformed)
-            }
+            guard isAuthentic else { return .authentication }
+            return cipher.transform(ssrc: header.ssrc, index: index, from: body, to: body, count: bodyLength)
+                ? nil : .malformed
         }
-        if let place {
-            rtpSources[place].window.insert(index)
-        } else {
-            var source = Source(ssrc: header.ssrc)
-            source.window.insert(index)
-            rtpSources.append(source)
-        }
-        return .opened(length: length, packetIndex: index)
     }
 
     /// Opens an SRTCP packet in place. Unencrypted SRTCP (E bit 0) is refused: nobody negotiated it.
