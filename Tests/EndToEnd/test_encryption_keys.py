@@ -146,6 +146,82 @@ async def test_another_key_forgets_no_frames_that_were_seen(server):
 
 
 @pytest.mark.asyncio
+async def test_copies_that_come_together_are_opened_once(server):
+    """The memory of what was seen belongs to the key id, not to the frame that made somebody derive the key."""
+    result = await with_keys(server, """
+        const count = async (keys, ...sealed) => {
+            const outcomes = await Promise.allSettled(sealed.map((one) => keys.open(one)));
+            return outcomes.filter(({ status }) => status === "fulfilled").length;
+        };
+        const copies = (sealed, number = 5) => Array.from({ length: number }, () => sealed.slice());
+        const [ann, bob] = [await made([0, 1]), await made([0, 1])];
+        const [one, two] = [await bob.seal(text("one")), await bob.seal(text("two"))];
+        const unknownSender = await count(ann, ...copies(one), ...copies(two), ...copies(one));
+        // A step that the receiver has to follow, far ahead.
+        for (let step = 0; step < 40; step += 1) await bob.ratchet();
+        const newStep = await count(ann, ...copies(await bob.seal(text("three"))));
+        // The key changes while they are looked at.
+        const late = await bob.seal(text("four"));
+        const during = count(ann, ...copies(late));
+        const changed = ann.add(1, secret(2));
+        const again = await count(ann, ...copies(late));
+        const whileChanging = await during + again;
+        await changed;
+        // What is the same secret forgets nothing, at whatever step it is given.
+        const fresh = await made([0, 1]);
+        const first = await bob.seal(text("five"));
+        await opens(fresh, first);
+        await fresh.add(0, secret(1));
+        const sameSecret = await count(fresh, first);
+        const carol = await made([0, 1]);
+        const sender = await made([0, 1]);
+        await sender.ratchet();
+        const onAStep = await sender.seal(text("six"));
+        await opens(carol, onAStep);
+        await carol.add(0, secret(1), 0);
+        const sameAtAnEarlierStep = await count(carol, onAStep);
+        const other = await made([0, 3]);
+        await carol.add(0, secret(3));
+        const exchanged = [await opens(carol, await other.seal(text("seven"))), await count(carol, await sender.seal(text("x")))];
+        // Made-up ids push nobody out, however many come at once.
+        const dora = await made([0, 1]);
+        const known = await sender.seal(text("eight"));
+        await opens(dora, known);
+        const forged = Array.from({ length: 1500 }, (_, index) => {
+            const frame = new Uint8Array(64).fill(7);
+            frame.set([0xf0, 0, 1, 2, 3, 4, index >> 8, index & 255, 1]);
+            return frame;
+        });
+        const crowd = await count(dora, ...forged, ...copies(known));
+        return { unknownSender, newStep, whileChanging, sameSecret, sameAtAnEarlierStep, exchanged, crowd };
+    """)
+    assert result == {
+        "unknownSender": 2, "newStep": 1, "whileChanging": 1, "sameSecret": 0, "sameAtAnEarlierStep": 0, "exchanged": ["seven", 0], "crowd": 0,
+    }
+
+
+@pytest.mark.asyncio
+async def test_a_key_that_could_not_be_derived_is_derived_anew(server):
+    result = await with_keys(server, """
+        const deriveBits = crypto.subtle.deriveBits;
+        const failing = async (action) => {
+            crypto.subtle.deriveBits = async () => { throw new Error("not now"); };
+            const outcome = await action().then(() => "done", (error) => error.message);
+            crypto.subtle.deriveBits = deriveBits;
+            return outcome;
+        };
+        const [ann, bob] = [await made([0, 1]), await made([0, 1])];
+        const seals = [await failing(() => bob.seal(text("x"))), await opens(ann, await bob.seal(text("sealed")))];
+        for (let step = 0; step < 3; step += 1) await bob.ratchet();
+        const sealed = await bob.seal(text("three steps on"));
+        const opened = [await failing(() => ann.open(sealed)), await opens(ann, sealed)];
+        const steps = [await failing(() => ann.ratchet()), (await ann.ratchet()).step];
+        return { seals, opened, steps };
+    """)
+    assert result == {"seals": ["not now", "sealed"], "opened": ["not now", "three steps on"], "steps": ["not now", 4]}
+
+
+@pytest.mark.asyncio
 async def test_steps_before_the_last_are_forgotten(server):
     result = await with_keys(server, """
         const [ann, bob] = [await made([0, 1]), await made([0, 1])];

@@ -16,7 +16,7 @@ window.enter = async (options) => {
     const { join } = await import("/sdk/sluice.js");
     window.room = await join(options);
     Object.assign(window, { errors: [], messages: [] });
-    room.addEventListener("error", ({ detail }) => errors.push(detail.code ?? detail.name));
+    room.addEventListener("error", ({ detail }) => errors.push(detail.code || detail.name));
     room.addEventListener("message", ({ detail }) => messages.push(detail));
     return room.peer;
 };
@@ -76,8 +76,10 @@ class Wire:
         return sum(message["type"] == kind for message in self.sent)
 
 
-async def sdk_page(browser, server):
+async def sdk_page(browser, server, script=""):
     page, wire = await browser.new_page(), Wire()
+    if script:
+        await page.add_init_script(script)
     page.on("pageerror", lambda error: print(f"page: {error}"))
     await page.route_web_socket("**/v1/ws", wire.take)
     await page.goto(server.url)
@@ -379,7 +381,7 @@ async def test_a_stream_that_is_held_back_is_not_missed(server):
 
 @pytest.mark.asyncio
 async def test_only_what_came_steadily_is_missed(server):
-    source = (ROOT / "Sources/Control/Web/sdk/path.js").read_text()
+    source = (ROOT / "Sources/Control/Web/sdk/path.js").read_text().replace("export class", "class")
     async with chromium() as browser:
         page = await browser.new_page()
         await page.goto(server.url)

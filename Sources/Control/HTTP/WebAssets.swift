@@ -46,13 +46,25 @@ struct WebAssets: Sendable {
         self.assets = assets
     }
 
-    /// `sluice.js`, whose parts are joined in the order of their names.
+    /// What the encryption's worker is made of.
+    private static let workerParts: Set = ["frames.js", "sframe.js", "worker.js"]
+
+    /// `sluice.js`, whose parts are joined in the order of their names. Behind them stands the worker's code once more as text: wherever a
+    /// bundler puts the module, it can start that, and not itself.
     private static func sdk(in folder: String) -> Data? {
         guard let names = try? FileManager.default.contentsOfDirectory(atPath: "\(folder)/sdk") else { return nil }
-        let parts = names.filter { $0.hasSuffix(".js") }.sorted().compactMap {
-            FileManager.default.contents(atPath: "\(folder)/sdk/\($0)")
+        var parts: [Data] = []
+        var worker: [Data] = []
+        for name in names.filter({ $0.hasSuffix(".js") }).sorted() {
+            guard let part = FileManager.default.contents(atPath: "\(folder)/sdk/\(name)") else { return nil }
+            parts.append(part)
+            if workerParts.contains(name) { worker.append(part) }
         }
-        return Data(parts.joined(separator: Data("\n".utf8)))
+        let newline = Data("\n".utf8)
+        let source = String(decoding: Data(worker.joined(separator: newline)), as: UTF8.self)
+        guard let text = try? JSONEncoder().encode(source) else { return nil }
+        parts.append(Data("const WORKER_SOURCE = ".utf8) + text + Data(";".utf8))
+        return Data(parts.joined(separator: newline))
     }
 
     /// The folder beside the program that the package's build puts them into. Not `Bundle.module`, which would trap where it

@@ -3,7 +3,7 @@ import {
   element, makeFragment, randomIdentifier, readFragment, refuseDamaged, showError, showFigures, showPrivacy, showState,
 } from "/assets/page.js";
 import { Session } from "/assets/session.js";
-import { Encryption } from "/sdk/sluice.js";
+import { addSender, Encryption, MUSIC } from "/sdk/sluice.js";
 
 const WORDS = {
   idle: "Not publishing",
@@ -70,14 +70,15 @@ async function start() {
   const fragment = makeFragment({ identifier, key });
   history.replaceState(null, "", fragment);
   element("viewer-address").value = `${location.origin}/watch${fragment}`;
-  session = new Session(`${location.origin}/${identifier}/whip`, element("token").value, encryption);
+  session = new Session(`${location.origin}/${identifier}/whip`, element("token").value, {
+    prepare: addTracks, encryption, isMusic: isMusic(),
+  });
   session.addEventListener("state", ({ detail }) => {
     showState(detail.state, WORDS, detail.message);
     element("share").hidden = detail.state !== "live" && detail.state !== "reconnecting";
     if (detail.state === "failed") release();
   });
   session.addEventListener("privacy", ({ detail }) => showPrivacy(detail));
-  session.addEventListener("connection", ({ detail }) => addTracks(detail));
   stopFigures = showFigures(session, "send");
   session.start();
 }
@@ -107,7 +108,7 @@ function openChosen() {
   const [width, height] = element("size").value.split("x").map(Number);
   return openDevices({
     video: { ...exactly(element("camera").value), width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30 } },
-    audio: exactly(element("microphone").value),
+    audio: { ...exactly(element("microphone").value), ...(isMusic() ? MUSIC : {}) },
   });
 }
 
@@ -122,21 +123,36 @@ function take(opened) {
   element("placeholder").hidden = true;
 }
 
-function addTracks(connection) {
-  for (const track of media.getTracks()) {
-    const encoding = track.kind === "video" ? { sendEncodings: [{ maxBitrate: MAXIMUM_BITRATE }] } : {};
-    const transceiver = connection.addTransceiver(track, { direction: "sendonly", streams: [media], ...encoding });
-    const codecs = encryption ? Encryption.codecs(track.kind) : RTCRtpReceiver.getCapabilities(track.kind).codecs;
-    transceiver.setCodecPreferences?.(track.kind === "video" ? preferred(codecs) : codecs);
-    encryption?.protect(transceiver.sender);
+/** Each sender gets its track when all else of it is in place, its encryption first of all. */
+async function addTracks(connection) {
+  const kinds = media.getTracks().map((track) => track.kind);
+  const senders = kinds.map((kind) => {
+    const isVideo = kind === "video";
+    const { sender } = addSender(connection, kind, {
+      encryption,
+      codec: isVideo ? element("codec").value : undefined,
+      music: isMusic(),
+      streams: [media],
+      ...(isVideo ? { sendEncodings: [{ maxBitrate: MAXIMUM_BITRATE }] } : {}),
+    });
+    return { kind, sender };
+  });
+  for (const { kind, sender } of senders) {
+    let track;
+    do {
+      // Another device may be chosen meanwhile.
+      track = trackOf(kind);
+      await sender.replaceTrack(track);
+    } while (track !== trackOf(kind));
   }
 }
 
-/** Puts the chosen codec first and leaves the others behind it, with what repairs them. */
-function preferred(codecs) {
-  const name = element("codec").value;
-  const isChosen = (codec) => codec.mimeType.toLowerCase() === `video/${name.toLowerCase()}`;
-  return name ? [...codecs.filter(isChosen), ...codecs.filter((codec) => !isChosen(codec))] : codecs;
+function trackOf(kind) {
+  return media?.getTracks().find((track) => track.kind === kind) ?? null;
+}
+
+function isMusic() {
+  return element("sound").value === "music";
 }
 
 /** @param {string=} lost Says that a device is gone, where this one is to take its place. */
@@ -156,8 +172,8 @@ async function changeDevices(lost = "") {
   }
   take(opened);
   showError(lost && `${lost} The default one is used now.`);
-  for (const sender of session.connection?.getSenders() ?? []) {
-    const track = opened.getTracks().find((candidate) => candidate.kind === sender.track?.kind);
+  for (const { sender, receiver } of session.connection?.getTransceivers() ?? []) {
+    const track = trackOf(receiver.track.kind);
     // A connection that has closed meanwhile is made anew, with what is open then.
     if (track) sender.replaceTrack(track).catch(() => {});
   }
@@ -197,5 +213,6 @@ function setRunning(isRunning) {
   element("stream-id").disabled = isRunning;
   element("codec").disabled = isRunning;
   element("size").disabled = isRunning;
+  element("sound").disabled = isRunning;
   for (const id of ["stop", "mute", "hide"]) element(id).disabled = !isRunning;
 }

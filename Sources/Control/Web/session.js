@@ -1,10 +1,14 @@
 // One WHIP or WHEP session (RFC 9725) that connects again by itself when its connection or the server goes away.
 
+import { musicOffer, PathWatch } from "/sdk/sluice.js";
+
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 5000;
 // A connection that is interrupted for longer is made anew.
 const DISCONNECTED_MS = 2000;
 const CONNECT_MS = 15000;
+// A server that is asked whether it knows a session, and says nothing for so long, is gone.
+const PROBE_MS = 2000;
 
 /** What the server said about a request that it refused. */
 export class RefusedError extends Error {
@@ -23,11 +27,10 @@ export class RefusedError extends Error {
 }
 
 /**
- * Keeps one session alive. Events: "state" (detail: state, message), "connection" (detail: the RTCPeerConnection before its
- * offer is made), "privacy" (detail: mode).
+ * Keeps one session alive. Events: "state" (detail: state, message), "privacy" (detail: mode).
  *
- * With an Encryption (`/sdk/sluice.js`) the room has to be an encrypted one: the server is told so with every request. Whoever adds
- * transceivers has them encrypted.
+ * With an Encryption (`/sdk/sluice.js`) the room has to be an encrypted one: the server is told so with every request, and nothing is
+ * offered that isn't encrypted. Where something goes wrong before the offer, the connection is closed and the session has failed.
  *
  * States: idle, connecting, waiting (the server says that it is not yet possible), live, reconnecting, failed.
  */
@@ -35,7 +38,10 @@ export class Session extends EventTarget {
   #url;
   #token;
   #encryption;
+  #prepare;
+  #isMusic;
   #connection = null;
+  #path = null;
   #location = null;
   #timer = null;
   #attempt = 0;
@@ -44,11 +50,21 @@ export class Session extends EventTarget {
 
   state = "idle";
 
-  constructor(url, token, encryption = null) {
+  /**
+   * @param {string} url
+   * @param {string} token
+   * @param {object} options
+   * @param {(connection: RTCPeerConnection) => (void|Promise<void>)} options.prepare Adds what is to be offered, each time anew.
+   * @param {import("/sdk/sluice.js").Encryption|null=} options.encryption
+   * @param {boolean=} options.isMusic Whether its sound is offered in stereo.
+   */
+  constructor(url, token, { prepare, encryption = null, isMusic = false }) {
     super();
     this.#url = url;
     this.#token = token;
+    this.#prepare = prepare;
     this.#encryption = encryption;
+    this.#isMusic = isMusic;
     addEventListener("pagehide", () => this.#hangUp(true), { signal: this.#ending.signal });
   }
 
@@ -87,18 +103,28 @@ export class Session extends EventTarget {
     this.#hangUp(false);
     this.#setState(state);
     const configuration = this.#encryption ? this.#encryption.constructor.configuration : {};
-    const connection = new RTCPeerConnection({ bundlePolicy: "max-bundle", ...configuration });
-    this.#connection = connection;
-    connection.addEventListener("connectionstatechange", () => {
-      if (run === this.#run) this.#connectionChanged(connection, run);
-    });
+    let connection;
     try {
-      this.dispatchEvent(new CustomEvent("connection", { detail: connection }));
+      connection = this.#connection = new RTCPeerConnection({ bundlePolicy: "max-bundle", ...configuration });
+      connection.addEventListener("connectionstatechange", () => {
+        if (run === this.#run) this.#connectionChanged(connection, run);
+      });
+      await this.#prepare(connection);
+      this.#encryption?.requireSealed(connection);
       await connection.setLocalDescription();
+    } catch (error) {
+      // Nothing of it was offered. It would be no better the next time.
+      connection?.close();
+      if (run === this.#run) this.#end("failed", plainly(error));
+      return;
+    }
+    try {
+      const offer = connection.localDescription?.sdp;
+      if (run !== this.#run || !offer) return;
       const response = await fetch(this.#url, {
         method: "POST",
         headers: this.#headers("application/sdp"),
-        body: connection.localDescription.sdp,
+        body: this.#isMusic ? musicOffer(offer, () => true) : offer,
       });
       // First of all the session is known: whatever is wrong with it, it is ended on the server too.
       const location = response.ok ? new URL(response.headers.get("Location"), this.#url).href : null;
@@ -113,6 +139,8 @@ export class Session extends EventTarget {
       // Whatever the server says: nothing is sent or shown in another mode than the one that was asked for.
       if ((privacy === "e2ee") !== Boolean(this.#encryption)) throw new RefusedError(403, otherMode(privacy));
       await connection.setRemoteDescription({ type: "answer", sdp: await response.text() });
+      if (run !== this.#run) return;
+      this.#watchPath(connection, run);
       this.#later(CONNECT_MS, run, () => this.#retry(run));
     } catch (error) {
       if (run !== this.#run) return;
@@ -142,6 +170,41 @@ export class Session extends EventTarget {
     }
   }
 
+  /**
+   * A server that was restarted says nothing: that nothing comes any more is noticed long before the browser gives the connection up.
+   * Then it is asked whether it knows the session. It may be its publisher who is silent.
+   */
+  #watchPath(connection, run) {
+    const isExpected = () => connection.connectionState === "connected";
+    const ask = () => {
+      if (run === this.#run) this.#probe(connection, run);
+    };
+    this.#path = new PathWatch(connection, isExpected, ask, ask);
+  }
+
+  async #probe(connection, run) {
+    const location = this.#location;
+    if (!location) return;
+    const description = connection.localDescription?.sdp ?? "";
+    const line = (name) => description.match(new RegExp(`^a=${name}:.*$`, "m"))?.[0].trim();
+    // Our own credentials once more, and no candidate: it changes nothing (RFC 9725 §4.3.1).
+    const fragment = [line("ice-ufrag"), line("ice-pwd"), "m=audio 9 UDP/TLS/RTP/SAVPF 0", line("mid"), ""].join("\r\n");
+    let isGone;
+    try {
+      const type = "application/trickle-ice-sdpfrag";
+      const signal = AbortSignal.timeout(PROBE_MS);
+      const { status } = await fetch(location, { method: "PATCH", headers: this.#headers(type), body: fragment, signal });
+      isGone = status === 404;
+    } catch {
+      // Neither media nor an answer: the server is gone, or the network is.
+      isGone = true;
+    }
+    if (!isGone || run !== this.#run) return;
+    // It has nothing that could be ended.
+    this.#location = null;
+    this.#retry(run);
+  }
+
   /** Tries again: soon at first, later and later then, and never in step with everybody else. */
   #retry(run, error) {
     if (run !== this.#run) return;
@@ -166,6 +229,8 @@ export class Session extends EventTarget {
       this.#delete(this.#location, isLeaving);
       this.#location = null;
     }
+    this.#path?.close();
+    this.#path = null;
     this.#connection?.close();
     this.#connection = null;
   }
@@ -178,6 +243,12 @@ export class Session extends EventTarget {
     this.state = state;
     this.dispatchEvent(new CustomEvent("state", { detail: { state, message } }));
   }
+}
+
+/** What a browser says of its own parts helps nobody. */
+function plainly(error) {
+  if (!(error instanceof DOMException)) return error.message;
+  return "The browser could not set up the connection: nothing was sent. Load the page again, or try another browser.";
 }
 
 function otherMode(mode) {

@@ -64,14 +64,13 @@ async function start() {
     return;
   }
   encryption?.addEventListener("readable", ({ detail }) => (element("sealed").hidden = detail.readable));
-  session = new Session(`${location.origin}/${identifier}/whep`, element("token").value, encryption);
+  session = new Session(`${location.origin}/${identifier}/whep`, element("token").value, { prepare: receive, encryption });
   session.addEventListener("state", ({ detail }) => {
     showState(detail.state, WORDS, detail.message && detail.state !== "waiting" ? detail.message : "");
     element("unmute").hidden = !(detail.state === "live" && video.muted);
     if (detail.state === "failed") release();
   });
   session.addEventListener("privacy", ({ detail }) => showPrivacy(detail));
-  session.addEventListener("connection", ({ detail }) => receive(detail));
   stopFigures = showFigures(session, "receive");
   session.start();
 }

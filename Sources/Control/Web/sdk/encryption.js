@@ -1,6 +1,6 @@
 // End-to-end encryption: every encoded frame is sealed before it is packetised, in a worker that loads this same module.
 
-const WORKER_NAME = "sluice-encryption";
+const SERVED_PATH = "/sdk/sluice.js";
 const KDF_ITERATIONS = 600_000;
 const UNSUPPORTED = "This browser can't encrypt media end to end: nothing was sent.";
 
@@ -16,7 +16,7 @@ export class Encryption extends EventTarget {
   #nextID = 1;
   #waiting = new Map();
   #tracks = new Map();
-  #revealed = new WeakSet();
+  /** The transforms of senders and receivers; true where there are encoded streams in their place. */ #attached = new WeakMap();
   #changes = Promise.resolve();
   #end = null;
 
@@ -75,6 +75,9 @@ export class Encryption extends EventTarget {
     }
     const isPassphrase = typeof passphrase === "string" && passphrase !== "";
     if (key == null && !isPassphrase) throw badRequest("A passphrase or a key is needed.");
+    if (key != null && passphrase != null) throw badRequest("A passphrase or a key is needed, not both.");
+    // It salts the passphrase: without it nobody else would come to the same key.
+    if (isPassphrase && (typeof this.#room !== "string" || !this.#room)) throw badRequest("The room's id is needed.");
     const bytes = key == null ? null : bytesOf(key);
     // A passphrase takes its time: the change that was asked for last is the one that holds.
     await this.#inTurn(async () => {
@@ -100,20 +103,43 @@ export class Encryption extends EventTarget {
     return changed;
   }
 
-  /** Seals what a sender sends. To be called as soon as there is the sender: some browsers look for a transform only then. */
+  /**
+   * Seals what a sender sends; once more does nothing. To be called as soon as there is the sender, as some browsers look for a transform
+   * only then, and before it gets a track: `addSender` does it in this order.
+   *
+   * @throws Where it can't be: then the connection is to be closed, as the sender would be in its next offer.
+   */
   protect(sender) {
     this.#attach(sender, "send");
   }
 
-  /** Opens what a receiver receives. To be called as soon as there is the receiver; once more does nothing. */
+  /** Opens what a receiver receives; once more does nothing, as an m-line that is used again tells of its receiver again. */
   reveal(receiver) {
-    // An m-line that is used again tells of its receiver again.
-    if (this.#revealed.has(receiver)) return;
-    this.#revealed.add(receiver);
+    if (this.#attached.has(receiver)) return;
     for (const [old, track] of this.#tracks) if (track.readyState === "ended") this.#tracks.delete(old);
     const label = this.#nextID++;
-    this.#tracks.set(label, receiver.track);
     this.#attach(receiver, "receive", label);
+    this.#tracks.set(label, receiver.track);
+  }
+
+  /**
+   * To be called before anything is offered.
+   *
+   * @param {RTCPeerConnection} connection
+   * @throws {SluiceError} `unencryptable`, where it has a sender that would send in the clear.
+   */
+  requireSealed(connection) {
+    for (const { sender, direction } of connection.getTransceivers()) {
+      const isSending = Boolean(sender.track) || ["sendonly", "sendrecv"].includes(direction);
+      if (isSending && !this.#isAttached(sender)) {
+        throw new SluiceError({ code: "unencryptable", message: "Something would be sent without encryption: nothing is sent." });
+      }
+    }
+  }
+
+  #isAttached(end) {
+    const transform = this.#attached.get(end);
+    return hasScriptTransform() ? transform !== undefined && end.transform === transform : transform === true;
   }
 
   /** @returns {Promise<Uint8Array>} */
@@ -142,13 +168,18 @@ export class Encryption extends EventTarget {
   }
 
   #attach(end, direction, label) {
+    if (this.#attached.has(end)) return;
+    if (this.#end) throw this.#end;
     const options = { direction, label };
     if (hasScriptTransform()) {
-      end.transform = new RTCRtpScriptTransform(this.#worker, options);
+      const transform = new RTCRtpScriptTransform(this.#worker, options);
+      end.transform = transform;
+      this.#attached.set(end, transform);
       return;
     }
     const { readable, writable } = end.createEncodedStreams();
     this.#worker.postMessage({ type: "streams", options, readable, writable }, [readable, writable]);
+    this.#attached.set(end, true);
   }
 
   #request(message) {
@@ -200,15 +231,23 @@ function hasScriptTransform() {
   return "RTCRtpScriptTransform" in globalThis;
 }
 
-/** A page of another origin may not start our module as a worker, but may have a worker of its own import it. */
+/**
+ * The worker's own code, and never the file that this happens to be in: that may be a whole application, into which a bundler has put the
+ * SDK. Where it is the SDK's file as Sluice serves it, that is taken, so that pages may forbid workers from elsewhere.
+ */
 function makeWorker() {
   const options = { type: "module", name: WORKER_NAME };
-  if (new URL(import.meta.url).origin === location.origin) return new Worker(import.meta.url, options);
-  const source = new Blob([`import ${JSON.stringify(import.meta.url)};`], { type: "text/javascript" });
-  const url = URL.createObjectURL(source);
+  if (isServedFile()) return new Worker(import.meta.url, options);
+  const url = URL.createObjectURL(new Blob([WORKER_SOURCE], { type: "text/javascript" }));
   const worker = new Worker(url, options);
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
   return worker;
+}
+
+function isServedFile() {
+  // A bundler may have put anything in its place.
+  const address = String(import.meta.url);
+  return address === location.origin + SERVED_PATH;
 }
 
 /** A passphrase is guessed one try after another: each is made slow, and a table made for another room is worth nothing. */

@@ -10,7 +10,7 @@ const SILENCE_MS = 900;
 const RETRY_MS = 2000;
 const TRIES = 3;
 
-class PathWatch {
+export class PathWatch {
   #connection;
   #isExpected;
   #doubted;
@@ -94,4 +94,27 @@ async function bytesReceived(connection) {
   let bytes = 0;
   for (const item of (await connection.getStats()).values()) if (item.type === "candidate-pair") bytes += item.bytesReceived ?? 0;
   return bytes;
+}
+
+const closings = new WeakMap();
+
+/** Rejects once a connection is closed by closeConnection. */
+function closingOf(connection) {
+  if (!closings.has(connection)) {
+    let close;
+    const closed = new Promise((_, reject) => (close = reject));
+    closed.catch(() => {});
+    closings.set(connection, { closed, close });
+  }
+  return closings.get(connection);
+}
+
+/** What a connection is asked for is never settled once it is closed (WebRTC §4.4.1.2): this is, and nobody waits for ever. */
+function whileOpen(connection, work) {
+  return Promise.race([work, closingOf(connection).closed]);
+}
+
+function closeConnection(connection) {
+  connection.close();
+  closingOf(connection).close(new SluiceError({ code: "closed", message: "The connection is gone." }));
 }

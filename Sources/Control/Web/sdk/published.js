@@ -1,27 +1,36 @@
 // What we publish into a room.
 
+/** How a device is opened for music: as constraints of its `audio`. What browsers do for speech spoils it. */
+export const MUSIC = { echoCancellation: false, noiseSuppression: false, autoGainControl: false, channelCount: { ideal: 2 } };
+
 /** A stream that we publish. */
 export class LocalStream {
   /** @type {string[]} Kinds of media that are muted. */ muted = [];
   #room;
   #senders = new Map();
+  #isSimulcast;
   #isStopped = false;
 
   constructor(room, media, options) {
+    checkMedia(media);
     this.#room = room;
     this.media = media;
     this.kind = options.kind ?? "camera";
     this.codec = options.codec;
-    const isSimulcast = options.simulcast ?? this.kind === "camera";
-    /** How many encodings its video is sent as. */
-    this.encodings = isSimulcast ? encodingsFor(media.getVideoTracks()[0]) : 1;
+    this.music = options.music ?? false;
+    this.#isSimulcast = options.simulcast ?? this.kind === "camera";
     this.id = options.id ?? randomID();
     this.muted = media.getTracks().filter((track) => !track.enabled).map((track) => track.kind);
   }
 
   /** The lines of its picture, as others are told; undefined where that isn't known. */
   get height() {
-    return this.media.getVideoTracks()[0]?.getSettings().height;
+    return Math.round(this.media.getVideoTracks()[0]?.getSettings().height ?? 0) || undefined;
+  }
+
+  /** As how many encodings its video is sent. */
+  get encodings() {
+    return this.#isSimulcast ? encodingsFor(this.media.getVideoTracks()[0]) : 1;
   }
 
   /** The room calls it when a track has got its sender. */
@@ -29,23 +38,28 @@ export class LocalStream {
     this.#senders.set(kind, sender);
   }
 
-  /** The room calls it when the senders are gone, or another stream's. */
-  detach() {
-    this.#senders.clear();
+  /** The room calls it when a sender is gone, or another stream's; or all of them. */
+  detach(kind) {
+    if (kind) this.#senders.delete(kind);
+    else this.#senders.clear();
   }
 
   /** Mutes or unmutes `audio` or `video`, and tells the others. */
   async setMuted(kind, muted) {
+    checkKind(kind);
+    if (typeof muted !== "boolean") throw badRequest("muted is true or false.");
     for (const track of this.media.getTracks()) if (track.kind === kind) track.enabled = !muted;
     this.muted = this.muted.filter((other) => other !== kind).concat(muted ? [kind] : []);
     await this.#room.tellMuted(this);
   }
 
   /**
-   * Sends another track in place of the one of its kind: another camera, without anybody noticing. When it can't be sent it is stopped,
-   * and the one before goes on.
+   * Sends another track in place of the one of its kind: another camera, without anybody noticing. Where there was none of its kind the
+   * stream gets it in addition, and the others get the stream anew. When it can't be sent it is stopped, and what was before goes on.
    */
   async replaceTrack(track) {
+    if (!(track instanceof MediaStreamTrack)) throw badRequest("A track is a MediaStreamTrack.");
+    checkLive(track);
     if (this.#isStopped) {
       // The stream has ended while a camera was asked for: it is not left on.
       track.stop();
@@ -54,6 +68,7 @@ export class LocalStream {
     // Before anything is sent of it, and again for what was muted while that was waited for.
     const heedMuted = () => (track.enabled = !this.muted.includes(track.kind));
     heedMuted();
+    if (!this.media.getTracks().some(({ kind }) => kind === track.kind)) return this.#add(track);
     const sender = this.#senders.get(track.kind);
     try {
       await sender?.replaceTrack(track);
@@ -74,6 +89,17 @@ export class LocalStream {
     this.media.addTrack(track);
   }
 
+  async #add(track) {
+    this.media.addTrack(track);
+    try {
+      await this.#room.update(this);
+    } catch (error) {
+      this.media.removeTrack(track);
+      track.stop();
+      throw error;
+    }
+  }
+
   /**
    * Goes on with another camera or microphone.
    *
@@ -82,6 +108,7 @@ export class LocalStream {
    * @param {MediaTrackConstraints=} constraints
    */
   async useDevice(kind, deviceId, constraints = {}) {
+    checkKind(kind);
     const media = await navigator.mediaDevices.getUserMedia({ [kind]: { ...constraints, deviceId: { exact: deviceId } } });
     await this.replaceTrack(media.getTracks()[0]);
   }
@@ -93,6 +120,29 @@ export class LocalStream {
     await this.#room.unpublish(this);
   }
 }
+
+/** What would be published in part, or not at all, is refused. */
+function checkMedia(media) {
+  if (!(media instanceof MediaStream)) throw badRequest("What is published is a MediaStream.");
+  const tracks = media.getTracks();
+  if (tracks.length === 0) throw badRequest("There is no track to publish.");
+  for (const track of tracks) {
+    checkLive(track);
+    if (tracks.some((other) => other !== track && other.kind === track.kind)) {
+      throw badRequest("A stream has at most one track of each kind: publish the second one as a stream of its own.");
+    }
+  }
+}
+
+function checkLive(track) {
+  if (track.readyState === "ended") throw badRequest(`The ${track.kind} track has ended: nothing of it can be sent.`);
+}
+
+function checkKind(kind) {
+  if (!KINDS.includes(kind)) throw badRequest("A kind of media is audio or video.");
+}
+
+const KINDS = ["audio", "video"];
 
 // An encoding with fewer lines than that is of no use to anybody.
 const LOWEST_LINES = 135;
@@ -125,10 +175,4 @@ const USUAL_LINES = 180;
 function encodingFor(height, count, lines = USUAL_LINES * 2 ** (count - 1)) {
   const place = Math.ceil(Math.log2(Math.max(1, height) / lines) - 0.3) + count - 1;
   return Math.min(Math.max(0, place), count - 1);
-}
-
-/** The codec that is wanted comes first; the others stay behind it, with what repairs them. */
-function preferred(codecs, mimeType) {
-  const isWanted = (codec) => codec.mimeType.toLowerCase() === mimeType.toLowerCase();
-  return [...codecs.filter(isWanted), ...codecs.filter((codec) => !isWanted(codec))];
 }

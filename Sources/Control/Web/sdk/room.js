@@ -11,6 +11,8 @@ const REPLY_MS = 15000;
 // How large pictures are shown is told together, as it changes together; so many in a message.
 const SIZES_MS = 300;
 const SIZES_IN_MESSAGE = 64;
+// A client may send 20 messages a second for long: what is told anew to a server that was restarted leaves room for others.
+const REPEAT_MS = 80;
 // What is sealed with a message, so that the server can't pass it on as something else: its purpose, and whom it is to if not to one.
 const MESSAGE = "message";
 const ALL = "all";
@@ -50,7 +52,8 @@ export class SluiceError extends Error {
  * @param {string} options.room The room's id: a secret, 1 to 128 of `[A-Za-z0-9_-]`.
  * @param {string=} options.url The server, such as `https://example.org`; by default the page's own.
  * @param {string=} options.name What others are told.
- * @param {string=} options.token Where the server wants one.
+ * @param {(string|function(): (string|Promise<string>))=} options.token Where the server wants one. A function is asked each time that the
+ *   server is joined: after a restart of the server a token that has expired ends the stay.
  * @param {"publish"|"view"=} options.role Viewers are counted, not announced.
  * @param {"all"|"none"=} options.policy Whether every stream is received, or what `subscribe` asks for.
  * @param {"transport"|"e2ee"=} options.privacy Refuses a room of another mode. `e2ee` wherever `encryption` is given.
@@ -60,6 +63,7 @@ export class SluiceError extends Error {
  * @throws {SluiceError}
  */
 export async function join(options) {
+  checkOptions(options);
   const room = new Room(options);
   await room.open();
   return room;
@@ -68,8 +72,8 @@ export async function join(options) {
 /**
  * A room that we are in. It reconnects by itself.
  *
- * Events (CustomEvent, with `detail`): `state` ({state, error}), `peers`, `stream-added` (RemoteStream), `stream-updated`,
- * `stream-removed`, `speakers` ([{stream, level}]), `quality` ([{stream, level}]), `message` ({from, data}), `muted-by-host` ({by, stream, muted}: a host
+ * Events (CustomEvent, with `detail`): `state` ({state, error}), `peers`, `stream-added` (RemoteStream: also those that were there before,
+ * as soon as somebody listens), `stream-updated`, `stream-removed`, `speakers` ([{stream, level}]), `quality` ([{stream, level}]), `message` ({from, data}), `muted-by-host` ({by, stream, muted}: a host
  * asks for these kinds of media of a stream, or of all, to be muted),
  * `room-updated`, `connection` ({connection, state}: that of an RTCPeerConnection has changed), `error` (a SluiceError or what the browser
  * throws: something that was not asked for failed), `left` ({reason, error}).
@@ -82,7 +86,6 @@ export class Room extends EventTarget {
   /** @type {Map<string, {peer: string, name: string}>} Others who may publish. */ peers = new Map();
   /** Those who only watch. */ viewerCount = 0;
   /** @type {Map<string, RemoteStream>} */ streams = new Map();
-  /** @type {LocalStream[]} What we publish. */ published = [];
   /** @type {{mode: string, endToEndEncrypted: boolean, serverCanAccessMedia: boolean, notice: string}} */ privacy = null;
   /** @type {string[]} view, publish, host. */ rights = [];
   /** Whether a host lets nobody else in. */ locked = false;
@@ -99,19 +102,30 @@ export class Room extends EventTarget {
   #nextID = 1;
   #waiting = new Map();
   #iceServers = [];
-  #sender = null;
+  /** Whether the server has let us in on this socket, into a room as it was asked for: before that nothing else is said or heard. */
+  #isIn = false;
+  #sending = new Sending({
+    isJoined: () => this.state === "joined",
+    checkPrivacy: () => this.#checkPrivacy(this.privacy.mode),
+    encryption: () => this.#encryption,
+    makeConnection: () => this.#makeConnection(),
+    watch: (connection) => this.#watch(connection, () => this.published.length > 0, () => this.#sending.republish()),
+    isBroken: (connection) => this.#isBroken(connection),
+    close: (connection) => this.#close(connection),
+    request: (message) => this.request(message),
+    tell: (error) => this.#emit("error", error),
+  });
   #receiver = null;
+  #wishes = new Wishes();
+  #repeating = Promise.resolve();
+  /** Streams that nobody was told of, as nobody has listened. */ #unannounced = new Set();
+  #isHeard = false;
   #ending = new AbortController();
   #encryption = null;
   #unreadable = new WeakSet();
-  #publishing = Promise.resolve();
   #offers = Promise.resolve();
-  #heights = new Map();
   #toldEncodings = new Map();
   #sizing = null;
-  #paused = new Set();
-  /** Streams that the server has not got yet, and who waits for that. */ #untold = new Map();
-  #republishing = null;
   #renewing = null;
   #renewals = 0;
 
@@ -126,9 +140,29 @@ export class Room extends EventTarget {
     globalThis.addEventListener?.("pagehide", () => this.leave(), { signal });
   }
 
+  /** @type {LocalStream[]} What we publish. */
+  get published() {
+    return this.#sending.published;
+  }
+
   /** The connections: `send` and `receive`, each an RTCPeerConnection or null. */
   get connections() {
-    return { send: this.#sender?.connection ?? null, receive: this.#receiver };
+    return { send: this.#sending.connection, receive: this.#receiver };
+  }
+
+  /** As EventTarget has it. Whoever listens for `stream-added` is told of the streams that were there before, in a moment. */
+  addEventListener(type, ...given) {
+    super.addEventListener(type, ...given);
+    if (type !== "stream-added" || this.#isHeard) return;
+    this.#isHeard = true;
+    queueMicrotask(() => this.#announce());
+  }
+
+  #announce() {
+    for (const stream of this.#unannounced) {
+      this.#unannounced.delete(stream);
+      this.#emit("stream-added", stream);
+    }
   }
 
   /**
@@ -160,7 +194,7 @@ export class Room extends EventTarget {
       }
       await this.#connect();
     } catch (error) {
-      this.#post({ type: "leave" });
+      this.#say({ type: "leave" });
       this.#end();
       throw error;
     }
@@ -172,18 +206,17 @@ export class Room extends EventTarget {
    * Publishes the tracks of a MediaStream.
    *
    * @param {MediaStream} media At most one track of each kind.
-   * @param {{kind?: string, id?: string, codec?: string, simulcast?: boolean}=} options `kind` is told to others (`camera`, `screen`);
+   * @param {{kind?: string, id?: string, codec?: string, simulcast?: boolean, music?: boolean}=} options `kind` is told to others (`camera`, `screen`);
    *   `codec`, such as `VP9`, is taken where both sides can; `simulcast` is whether the video is sent as several encodings, of which each
-   *   viewer gets one that suits him: so by default for a camera.
+   *   viewer gets one that suits them: so by default for a camera. `music` is whether its sound is sent in stereo, and with more bits
+   *   than speech needs: the device is to be opened without echo cancellation, noise suppression and automatic gain (MUSIC).
    * @returns {Promise<LocalStream>} Once the server has it: where the socket is gone, on the next one.
+   * @throws {SluiceError} `bad-request` for what could be sent in part only: no track, one that has ended, two of a kind.
    */
   async publish(media, options = {}) {
     if (this.state === "left") throw this.#leftError();
     const stream = new LocalStream(this, media, options);
-    this.published.push(stream);
-    const told = new Promise((resolve, reject) => this.#untold.set(stream, { resolve, reject }));
-    this.#tellPublished().catch((error) => this.#giveUp(stream, error));
-    await told;
+    await this.#sending.publish(stream);
     return stream;
   }
 
@@ -215,41 +248,33 @@ export class Room extends EventTarget {
 
   /** @param {LocalStream} stream */
   async unpublish(stream) {
-    if (!this.published.includes(stream)) return;
-    this.#giveUp(stream, new SluiceError({ code: "closed", message: "The stream was stopped before it was published." }));
-    if (this.state !== "left") await this.#tellPublished();
+    await this.#sending.unpublish(stream);
   }
 
-  /** What is not published any more, or never was. */
-  #giveUp(stream, error) {
-    this.published = this.published.filter((other) => other !== stream);
-    stream.detach();
-    this.#untold.get(stream)?.reject(error);
-    this.#untold.delete(stream);
-  }
-
-  /** Where the socket is gone, all that is published is told on the next one. */
-  async #tellPublished() {
-    try {
-      await this.#negotiateSending();
-    } catch (error) {
-      if (error.code !== "closed") throw error;
-    }
+  /** A stream of ours has got another kind of track. @param {LocalStream} stream */
+  async update(stream) {
+    if (this.published.includes(stream)) await this.#sending.update();
   }
 
   // Receiving
 
   /**
+   * Asks for a stream. What is asked of a stream holds for its id until the room is left.
+   *
    * @param {string} stream
    * @param {("audio"|"video")[]=} kinds What is wanted of it; all of it by default.
    */
-  subscribe(stream, kinds) {
-    return this.request({ type: "subscribe", stream, tracks: this.#places(stream, kinds) });
+  async subscribe(stream, kinds) {
+    const reply = await this.request({ type: "subscribe", stream, tracks: kinds && this.#places(stream, kinds) });
+    this.#wishes.want(stream, kinds ?? null);
+    return reply;
   }
 
   /** @param {string} stream */
-  unsubscribe(stream) {
-    return this.request({ type: "unsubscribe", stream });
+  async unsubscribe(stream) {
+    const reply = await this.request({ type: "unsubscribe", stream });
+    this.#wishes.refuse(stream);
+    return reply;
   }
 
   /**
@@ -260,17 +285,40 @@ export class Room extends EventTarget {
    * @param {("audio"|"video")[]=} kinds Of which of its tracks; all by default.
    */
   async pause(stream, paused, kinds) {
-    await this.request({ type: "update", stream, paused, tracks: this.#places(stream, kinds) });
-    // Of a stream of which something still comes, something is expected.
-    if (paused && !kinds) this.#paused.add(stream);
-    else if (!paused) this.#paused.delete(stream);
+    if (typeof paused !== "boolean") throw badRequest("paused is true or false.");
+    await this.request({ type: "update", stream, paused, tracks: kinds && this.#places(stream, kinds) });
+    this.#wishes.pause(stream, paused, kinds ?? KINDS);
   }
 
   /** The places of tracks of these kinds in their stream. */
   #places(stream, kinds) {
-    const tracks = this.streams.get(stream)?.tracks;
-    if (!kinds || !tracks) return undefined;
-    return tracks.flatMap((track, place) => (kinds.includes(track.kind) ? [place] : []));
+    if (!Array.isArray(kinds)) throw badRequest("The kinds of media are a list.");
+    kinds.forEach(checkKind);
+    const places = placesOf(this.streams.get(stream), kinds);
+    if (places.length > 0) return places;
+    throw new SluiceError({ code: "not-found", message: "There is no such stream, or it has no track of this kind." });
+  }
+
+  /** What was asked of a stream is asked again of a server that knows nothing of it. */
+  async #repeatWishes(stream) {
+    if (!stream.live || !this.#wishes.isDue(stream.id)) return;
+    for (const message of this.#wishes.messages(stream.id, (kinds) => placesOf(stream, kinds))) {
+      try {
+        await this.#paced(message);
+      } catch (error) {
+        this.#wishes.forgotten(stream.id);
+        // On the next socket, or with the stream, they are told again.
+        if (!["closed", "left", "not-found"].includes(error.code)) this.#emit("error", error);
+        return;
+      }
+    }
+  }
+
+  /** One such message waits for the reply to the one before: many at once would be too many for the server. */
+  #paced(message) {
+    const sent = this.#repeating.then(() => this.request(message));
+    this.#repeating = sent.catch(() => {}).then(() => new Promise((resolve) => setTimeout(resolve, REPEAT_MS)));
+    return sent;
   }
 
   /**
@@ -280,7 +328,8 @@ export class Room extends EventTarget {
    * @param {number} height In the screen's own pixels; Infinity for the best there is, 0 for what isn't looked at.
    */
   setSize(stream, height) {
-    this.#heights.set(stream, height);
+    if (typeof height !== "number" || !(height >= 0)) throw badRequest("A height is a number of lines.");
+    this.#wishes.size(stream, height);
     // What begins is not to begin too large.
     const isNew = encodingCountOf(this.streams.get(stream)) > 1 && !this.#toldEncodings.has(stream);
     if (isNew) clearTimeout(this.#sizing);
@@ -292,12 +341,11 @@ export class Room extends EventTarget {
     this.#sizing = null;
     if (this.state !== "joined") return;
     const changes = [];
-    for (const [id, height] of this.#heights) {
-      const stream = this.streams.get(id);
-      if (!stream) this.#heights.delete(id);
-      const count = encodingCountOf(stream);
-      const encoding = encodingFor(height, count, stream?.height);
-      if (count === 1 || this.#toldEncodings.get(id) === encoding) continue;
+    for (const [id, stream] of this.streams) {
+      const [height, count] = [this.#wishes.heightOf(id), encodingCountOf(stream)];
+      if (height === undefined || count === 1) continue;
+      const encoding = encodingFor(height, count, stream.height);
+      if (this.#toldEncodings.get(id) === encoding) continue;
       this.#toldEncodings.set(id, encoding);
       changes.push({ stream: id, encoding });
     }
@@ -346,7 +394,7 @@ export class Room extends EventTarget {
 
   /** Frames, milliseconds and failures of the encryption, as Encryption.statistics has them; null without it. */
   async encryptionStatistics() {
-    return this.#encryption ? this.#encryption.statistics() : null;
+    return this.#encryption && this.state !== "left" ? this.#encryption.statistics() : null;
   }
 
   #needEncryption() {
@@ -371,13 +419,14 @@ export class Room extends EventTarget {
 
   leave() {
     if (this.state === "left") return;
-    this.#post({ type: "leave" });
+    this.#say({ type: "leave" });
     this.#end();
   }
 
   /** @param {LocalStream} stream */
   async tellMuted(stream) {
-    if (this.state === "joined" && this.#sender) {
+    // Otherwise it is told with the stream.
+    if (this.state === "joined" && this.published.includes(stream) && this.connections.send) {
       await this.request({ type: "update", stream: stream.id, muted: stream.muted });
     }
   }
@@ -385,9 +434,12 @@ export class Room extends EventTarget {
   // The socket
 
   async #connect() {
+    const { room, name, role, policy } = this.#options;
+    const token = await this.#token();
     if (this.state === "left") throw this.#leftError();
     const socket = new WebSocket(this.#url, "sluice.v1");
     this.#socket = socket;
+    this.#isIn = false;
     await new Promise((resolve, reject) => {
       const unreachable = () => reject(new SluiceError({ code: "closed", message: "The server can't be reached." }));
       const timer = setTimeout(unreachable, CONNECT_MS);
@@ -407,16 +459,37 @@ export class Room extends EventTarget {
     clearInterval(this.#pinger);
     this.#pinger = setInterval(() => {
       if (performance.now() - this.#heardAt > 2 * PING_MS) this.#abandon(socket);
-      else this.#post({ type: "ping" });
+      else this.#say({ type: "ping" });
     }, PING_MS);
-    const { room, name, token, role, policy } = this.#options;
     const privacy = this.#encryption ? "e2ee" : this.#options.privacy;
-    const joined = await this.request({ type: "join", room, name, token, role, policy, privacy, resume: this.#resume ?? undefined });
-    await this.#joined(joined);
+    const join = { type: "join", room, name, token, role, policy, privacy, resume: this.#resume ?? undefined };
+    // It is looked at in the same moment as it comes: nothing that stands behind it is heard before.
+    await this.#ask(join, (joined) => this.#joined(joined));
   }
 
-  async #joined(joined) {
-    this.#checkPrivacy(joined.privacy.mode);
+  /** What the application gives, or gives when it is asked. */
+  async #token() {
+    const { token } = this.#options;
+    if (typeof token !== "function") return token;
+    let timer;
+    const late = new Promise((_, reject) => {
+      timer = setTimeout(reject, REPLY_MS, new SluiceError({ code: "timeout", message: "The application gave no token." }));
+    });
+    try {
+      return await Promise.race([token(), late]);
+    } catch (error) {
+      // Where we come back, it is asked again; who waits for the joining is told anyway.
+      if (this.state !== "connecting") this.#emit("error", error);
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #joined(joined) {
+    if (joined.type !== "joined") throw new SluiceError({ code: "internal", message: "The server did not answer as it has to." });
+    this.#checkPrivacy(joined.privacy?.mode);
+    this.#isIn = true;
     this.peer = joined.peer;
     this.#resume = joined.resume;
     this.#iceServers = joined.iceServers;
@@ -426,16 +499,14 @@ export class Room extends EventTarget {
     this.peers = new Map(joined.peers.map((peer) => [peer.peer, peer]));
     this.viewerCount = joined.viewers;
     // Connections of another stay, and those that the server has lost meanwhile, lead nowhere.
-    if (!joined.connections.includes("send")) this.#dropSender();
+    if (!joined.connections.includes("send")) this.#sending.drop();
     if (!joined.connections.includes("receive")) this.#dropReceiver();
+    // What was told on a socket that led nowhere has not arrived.
+    this.#toldEncodings.clear();
+    if (!joined.resumed) this.#wishes.forgotten();
     const known = new Set(joined.streams.map((stream) => stream.stream));
     for (const id of [...this.streams.keys()]) if (!known.has(id)) this.#removeStream(id);
     for (const stream of joined.streams) this.#updateStream(stream);
-    // What was told on a socket that led nowhere has not arrived.
-    this.#toldEncodings.clear();
-    if (!joined.resumed) {
-      this.#paused.clear();
-    }
     this.#setState("joined");
     this.#tellSizes();
     this.#emit("peers");
@@ -443,22 +514,7 @@ export class Room extends EventTarget {
     // The server was not asked to renew what it has, or has not heard it.
     if (this.#renewals > 0 && !this.#receiver && joined.connections.includes("receive")) this.#renewReceiver();
     // Whatever was published or ended while the socket was gone is told now.
-    if (this.published.length > 0 || this.#sender) this.#republish();
-  }
-
-  /** Whether we stay does not hang on it: what the server refuses is told, and offered again with growing pauses. */
-  async #republish(attempt = 0) {
-    clearTimeout(this.#republishing);
-    try {
-      await this.#negotiateSending();
-    } catch (error) {
-      // On the next socket everything is published again.
-      if (this.state !== "joined" || error.code === "closed") return;
-      for (const stream of this.#untold.keys()) this.#giveUp(stream, error);
-      if (attempt === 0) this.#emit("error", error);
-      clearTimeout(this.#republishing);
-      this.#republishing = setTimeout(() => this.#republish(attempt + 1), backOff(attempt));
-    }
+    if (this.#sending.isDue) this.#sending.republish();
   }
 
   /** Whatever the server says, nothing is sent in the clear where it was to be encrypted, nor the other way about. */
@@ -474,6 +530,7 @@ export class Room extends EventTarget {
   #closed(socket, wait = backOff(this.#attempt++)) {
     if (socket !== this.#socket || this.state === "left") return;
     this.#socket = null;
+    this.#isIn = false;
     clearInterval(this.#pinger);
     this.#refuseWaiting(new SluiceError({ code: "closed", message: "The connection is gone." }));
     if (this.state === "connecting") return;
@@ -497,7 +554,7 @@ export class Room extends EventTarget {
   #probe() {
     const socket = this.#socket;
     const askedAt = performance.now();
-    if (!this.#post({ type: "ping" })) return;
+    if (!this.#say({ type: "ping" })) return;
     setTimeout(() => {
       if (socket === this.#socket && this.#heardAt < askedAt) this.#abandon(socket);
     }, PONG_MS);
@@ -508,7 +565,7 @@ export class Room extends EventTarget {
       await this.#connect();
     } catch (error) {
       if (error instanceof SluiceError && !error.isTemporary) {
-        this.#post({ type: "leave" });
+        this.#say({ type: "leave" });
         this.#end(error);
       } else if (this.#socket?.readyState === WebSocket.OPEN) {
         this.#socket.close();
@@ -519,10 +576,17 @@ export class Room extends EventTarget {
   }
 
   /** Sends a message and waits for its reply. */
-  request(message) {
+  async request(message) {
+    if (this.state === "left") throw this.#leftError();
+    if (!this.#isIn) throw new SluiceError({ code: "closed", message: "The connection is gone." });
+    return this.#ask(message);
+  }
+
+  /** @param {(reply: object) => void=} take Looks at the reply in the moment in which it comes; what it throws is thrown to who waits. */
+  #ask(message, take = () => {}) {
     const id = this.#nextID++;
     return new Promise((resolve, reject) => {
-      if (!this.#post({ ...message, id })) {
+      if (!this.#say({ ...message, id })) {
         reject(new SluiceError({ code: "closed", message: "The connection is gone." }));
         return;
       }
@@ -530,15 +594,30 @@ export class Room extends EventTarget {
         this.#waiting.delete(id);
         reject(new SluiceError({ code: "timeout", message: "The server did not answer." }));
       }, REPLY_MS);
-      const settle = (action) => (value) => {
-        clearTimeout(timer);
-        action(value);
-      };
-      this.#waiting.set(id, { resolve: settle(resolve), reject: settle(reject) });
+      this.#waiting.set(id, {
+        resolve: (reply) => {
+          clearTimeout(timer);
+          try {
+            take(reply);
+            resolve(reply);
+          } catch (error) {
+            reject(error);
+          }
+        },
+        reject: (error) => {
+          clearTimeout(timer);
+          reject(error);
+        },
+      });
     });
   }
 
+  /** Says something to the server once we are in the room. @returns {boolean} Whether it could be said. */
   #post(message) {
+    return this.#isIn && this.#say(message);
+  }
+
+  #say(message) {
     if (this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(JSON.stringify(message));
     return true;
@@ -554,6 +633,8 @@ export class Room extends EventTarget {
       else waiting.resolve(message);
       return;
     }
+    // Nothing of a room that was not looked at yet: it may be none that may be heard, or answered.
+    if (!this.#isIn && !["pong", "left", "error"].includes(message.type)) return;
     switch (message.type) {
       case "peer-joined":
         for (const peer of message.peers) if (peer.peer !== this.peer) this.peers.set(peer.peer, peer);
@@ -573,7 +654,7 @@ export class Room extends EventTarget {
         this.#removeStream(message.stream);
         break;
       case "offer":
-        this.#offers = this.#offers.then(() => this.#take(message));
+        this.#offers = this.#offers.then(() => this.#take(message, socket));
         break;
       case "pong":
         // It was not let in only to be thrown out again.
@@ -581,8 +662,8 @@ export class Room extends EventTarget {
         break;
       case "connection-lost":
         if (message.connection === "send") {
-          this.#dropSender();
-          if (this.published.length > 0) this.#republish();
+          this.#sending.drop();
+          if (this.published.length > 0) this.#sending.republish();
         } else {
           this.#renewReceiver();
         }
@@ -646,48 +727,70 @@ export class Room extends EventTarget {
       tracks: description.tracks,
     });
     this.streams.set(stream.id, stream);
-    if (this.#heights.has(stream.id)) this.setSize(stream.id, this.#heights.get(stream.id));
-    this.#emit(known ? "stream-updated" : "stream-added", stream);
+    const height = this.#wishes.heightOf(stream.id);
+    if (height !== undefined) this.setSize(stream.id, height);
+    this.#repeatWishes(stream);
+    if (known) {
+      this.#emit("stream-updated", stream);
+      return;
+    }
+    this.#unannounced.add(stream);
+    if (this.#isHeard) this.#announce();
   }
 
   #removeStream(id) {
     const stream = this.streams.get(id);
     if (!stream) return;
     this.streams.delete(id);
+    this.#unannounced.delete(stream);
     this.#toldEncodings.delete(id);
-    this.#paused.delete(id);
+    // One that comes again under this id is another to the server.
+    this.#wishes.forgotten(id);
     for (const track of stream.media.getTracks()) stream.media.removeTrack(track);
     this.#emit("stream-removed", stream);
   }
 
   // The connection that we receive on
 
-  async #take(offer) {
-    // After it was asked to renew, everything is offered again.
-    if (this.state === "left" || this.#renewing !== null) return;
+  async #take(offer, socket) {
+    // After it was asked to renew, everything is offered again; as on the next socket, where this one's answer would not arrive.
+    if (this.state === "left" || this.#renewing !== null || socket !== this.#socket) return;
     const connection = (this.#receiver ??= this.#makeReceiver());
     try {
       await this.#answer(connection, offer);
     } catch (error) {
-      // One that was dropped meanwhile was not meant to take it.
-      if (connection !== this.#receiver) return;
-      this.#emit("error", error);
-      this.#renewReceiver();
+      this.#receivingFailed(connection, error);
     }
+  }
+
+  #receivingFailed(connection, error) {
+    // One that was dropped meanwhile was not meant to take it.
+    if (connection !== this.#receiver) return;
+    this.#emit("error", error);
+    this.#renewReceiver();
   }
 
   #makeReceiver() {
     const connection = this.#makeConnection();
-    connection.addEventListener("track", ({ receiver }) => this.#encryption?.reveal(receiver));
-    const comes = ({ id, live, media }) => live && !this.#paused.has(id) && media.getTracks().length > 0;
+    connection.addEventListener("track", ({ receiver }) => {
+      try {
+        this.#encryption?.reveal(receiver);
+      } catch (error) {
+        // It would play what nobody with the key has sealed.
+        this.#receivingFailed(connection, error);
+      }
+    });
+    const comes = (stream) => stream.live && this.#wishes.expects(stream) && stream.media.getTracks().length > 0;
     const expected = () => [...this.streams.values()].some(comes);
     this.#watch(connection, expected, () => this.#post({ type: "restart" }));
     return connection;
   }
 
   async #answer(connection, offer) {
-    await connection.setRemoteDescription({ type: "offer", sdp: offer.sdp });
-    await connection.setLocalDescription();
+    await whileOpen(connection, connection.setRemoteDescription({ type: "offer", sdp: offer.sdp }));
+    if (connection !== this.#receiver) return;
+    this.#encryption?.requireSealed(connection);
+    await whileOpen(connection, connection.setLocalDescription());
     if (connection !== this.#receiver) return;
     this.#renewals = 0;
     this.#post({ type: "answer", offer: offer.offer, sdp: connection.localDescription.sdp });
@@ -738,90 +841,7 @@ export class Room extends EventTarget {
     this.#receiver = null;
   }
 
-  // The connection that we send on
-
-  #negotiateSending() {
-    const work = this.#publishing.then(() => this.#offerSending());
-    this.#publishing = work.catch(() => {});
-    return work;
-  }
-
-  async #offerSending() {
-    if (this.state !== "joined") return;
-    this.#checkPrivacy(this.privacy.mode);
-    if (!this.#sender) {
-      if (this.published.length === 0) return;
-      const connection = this.#makeConnection();
-      this.#sender = { connection, transceivers: new Map() };
-      this.#watch(connection, () => this.published.length > 0, () => this.#negotiateSending().catch(() => {}));
-    }
-    const { connection, transceivers } = this.#sender;
-    // M-lines of streams that are gone are free for the next ones.
-    for (const [transceiver, owner] of transceivers) {
-      if (owner && !this.published.includes(owner.stream)) {
-        await transceiver.sender.replaceTrack(null);
-        transceiver.direction = "inactive";
-        transceivers.set(transceiver, null);
-      }
-    }
-    const offered = [...this.published];
-    for (const stream of offered) {
-      for (const { kind } of stream.media.getTracks()) {
-        // What is waited for below leaves time for another track of this kind.
-        const track = stream.media.getTracks().find((track) => track.kind === kind);
-        if (!track) continue;
-        const mine = [...transceivers].find(([, owner]) => owner?.stream === stream && owner.kind === track.kind);
-        if (mine) continue;
-        const count = track.kind === "video" ? stream.encodings : 1;
-        // How many encodings an m-line has can't be changed.
-        const fits = (transceiver) => transceiver.receiver.track.kind === track.kind && encodingCount(transceiver) === count;
-        let free = [...transceivers].find(([transceiver, owner]) => !owner && fits(transceiver))?.[0];
-        if (free) {
-          free.direction = "sendonly";
-          stream.attach(kind, free.sender);
-          await free.sender.replaceTrack(track);
-        } else {
-          const several = count > 1 ? { sendEncodings: sendEncodings(count) } : {};
-          free = connection.addTransceiver(track, { direction: "sendonly", ...several });
-          stream.attach(kind, free.sender);
-          this.#encryption?.protect(free.sender);
-        }
-        const codecs = this.#encryption ? Encryption.codecs(track.kind) : RTCRtpReceiver.getCapabilities(track.kind).codecs;
-        free.setCodecPreferences?.(preferred(codecs, `${track.kind}/${stream.codec}`));
-        transceivers.set(free, { stream, kind });
-      }
-    }
-    if (this.#isBroken(connection)) connection.restartIce();
-    await connection.setLocalDescription();
-    const streams = offered.map((stream) => ({
-      stream: stream.id,
-      kind: stream.kind,
-      muted: stream.muted,
-      height: stream.height,
-      mids: [...transceivers].filter(([, owner]) => owner?.stream === stream).map(([transceiver]) => transceiver.mid),
-    }));
-    try {
-      const privacy = this.#encryption ? "e2ee" : undefined;
-      const answer = await this.request({ type: "publish", sdp: connection.localDescription.sdp, privacy, streams });
-      if (connection !== this.#sender?.connection) return;
-      await connection.setRemoteDescription({ type: "answer", sdp: answer.sdp });
-      for (const stream of offered) {
-        this.#untold.get(stream)?.resolve();
-        this.#untold.delete(stream);
-      }
-    } catch (error) {
-      if (connection.signalingState === "have-local-offer") {
-        await connection.setLocalDescription({ type: "rollback" }).catch(() => {});
-      }
-      throw error;
-    }
-  }
-
-  #dropSender() {
-    for (const stream of this.published) stream.detach();
-    this.#close(this.#sender?.connection);
-    this.#sender = null;
-  }
+  // Both connections
 
   /** Restarts ICE when nothing comes through a connection any more, by another socket where the old one is gone as well. */
   #watch(connection, isExpected, restart) {
@@ -840,7 +860,7 @@ export class Room extends EventTarget {
     if (!connection) return;
     this.#paths.get(connection)?.close();
     this.#paths.delete(connection);
-    connection.close();
+    closeConnection(connection);
   }
 
   // Ends
@@ -850,13 +870,12 @@ export class Room extends EventTarget {
     this.#ending.abort();
     clearTimeout(this.#timer);
     clearInterval(this.#pinger);
-    for (const timer of [this.#sizing, this.#republishing, this.#renewing]) clearTimeout(timer);
-    this.#dropSender();
+    for (const timer of [this.#sizing, this.#renewing]) clearTimeout(timer);
+    const left = this.#leftError(reason);
+    this.#sending.end(left);
     this.#dropReceiver();
     this.#encryption?.close();
-    const left = this.#leftError(reason);
     this.#refuseWaiting(left);
-    for (const stream of [...this.#untold.keys()]) this.#giveUp(stream, left);
     this.#setState("left", error);
     this.#socket?.close();
     this.#socket = null;
@@ -887,8 +906,23 @@ function encodingCountOf(stream) {
   return stream?.tracks.find((track) => track.kind === "video")?.encodings ?? 1;
 }
 
-function encodingCount(transceiver) {
-  return Math.max(1, transceiver.sender.getParameters().encodings.length);
+/** The places of tracks of these kinds in a stream. */
+function placesOf(stream, kinds) {
+  return (stream?.tracks ?? []).flatMap((track, place) => (kinds.includes(track.kind) ? [place] : []));
+}
+
+/** What would be taken for something else, or for nothing, is refused. */
+function checkOptions({ room, token, role = "publish", policy = "all", privacy, encryption } = {}) {
+  const oneOf = (name, value, values) => {
+    if (!values.includes(value)) throw badRequest(`${name} is ${values.join(" or ")}.`);
+  };
+  if (typeof room !== "string" || !room) throw badRequest("The room's id is needed.");
+  oneOf("role", role, ["publish", "view"]);
+  oneOf("policy", policy, ["all", "none"]);
+  oneOf("privacy", privacy ?? "e2ee", encryption ? ["e2ee"] : ["transport", "e2ee"]);
+  if (token !== undefined && token !== null && !["string", "function"].includes(typeof token)) {
+    throw badRequest("token is a string, or a function that gives one.");
+  }
 }
 
 /** An id that nobody guesses: 128 bits. */

@@ -15,6 +15,8 @@ const SENDERS_KEPT = 1024;
 // A frame that comes later than so many others of its sender is refused as one that was seen.
 const REPLAY_WINDOW = 1024;
 
+const UNKNOWN_KEY = "There is no key with this id.";
+
 const utf8 = new TextEncoder();
 
 /** A key of one sender, as RFC 9605 §4.4.2 derives it. Encrypts or decrypts; whoever encrypts owns its counter. */
@@ -170,18 +172,37 @@ class RoomKeys {
   #sending = null;
   /** The keys of senders by their ids, those used last at the end. */
   #receiving = new Map();
+  /** Those that have opened nothing yet. */
+  #unproven = new Map();
   #own = new Set();
   #changes = Promise.resolve();
 
   /** Adds a secret, which is encrypted with from now on. Older ones can be decrypted with for a while. */
   add(generation, secret, step = 0) {
-    return this.#inTurn(() => {
+    return this.#inTurn(async () => {
       if (!(secret instanceof Uint8Array) || secret.length < SHORTEST_KEY) throw new Error(`A key has at least ${SHORTEST_KEY} bytes.`);
-      this.#forget(generation);
-      this.#secrets.set(generation, new Map([[step, Promise.resolve(secret)]]));
+      let steps = this.#secrets.get(generation);
+      // The secret that there is, given once more: what was seen of it stays seen.
+      if (!steps || !(await this.#leadsTo(steps, secret, step))) {
+        this.#forget(generation);
+        steps = new Map();
+      }
+      if (!steps.has(step)) steps.set(step, Promise.resolve(secret));
+      this.#secrets.delete(generation);
+      this.#secrets.set(generation, steps);
       for (const old of this.#secrets.keys()) if (this.#secrets.size > GENERATIONS_KEPT) this.#forget(old);
       this.#sendWith(generation, step);
     });
+  }
+
+  /** Whether a secret is the one of its step, or one that a known step follows from. */
+  async #leadsTo(steps, secret, step) {
+    const next = Math.min(...[...steps.keys()].filter((known) => known >= step));
+    // All that is known comes before: then it follows from that, or is another.
+    if (!Number.isFinite(next)) return isSame(await this.#stepOf(steps, step), secret);
+    let reached = secret;
+    for (let at = step; at < next; at += 1) reached = await ratcheted(reached);
+    return isSame(await steps.get(next), reached);
   }
 
   /**
@@ -221,8 +242,11 @@ class RoomKeys {
 
   /** Forgets a generation, or its steps before one. */
   #forget(generation, before = LAST_STEP + 1) {
-    for (const [name, { kid }] of this.#receiving) {
-      if (kid[0] === generation && kid[KID_BYTES - 1] < before) this.#receiving.delete(name);
+    for (const keys of [this.#receiving, this.#unproven]) {
+      for (const name of keys.keys()) {
+        const kid = name.split(",").map(Number);
+        if (kid[0] === generation && kid[KID_BYTES - 1] < before) keys.delete(name);
+      }
     }
     if (before > LAST_STEP) this.#secrets.delete(generation);
     else for (const step of this.#secrets.get(generation).keys()) if (step < before) this.#secrets.get(generation).delete(step);
@@ -236,11 +260,15 @@ class RoomKeys {
 
   async seal(plaintext) {
     if (this.#generation < 0) throw new Error("There is no key yet.");
-    this.#sending ??= this.#makeSending();
-    const key = await this.#sending;
-    const sealed = key.seal(plaintext);
-    if (key.isUsedUp) this.#sending = null;
-    return sealed;
+    const sending = (this.#sending ??= this.#makeSending());
+    let key = null;
+    try {
+      key = await sending;
+      return await key.seal(plaintext);
+    } finally {
+      // One that could not be derived is no more of use than one that is used up.
+      if ((!key || key.isUsedUp) && this.#sending === sending) this.#sending = null;
+    }
   }
 
   #makeSending() {
@@ -257,20 +285,46 @@ class RoomKeys {
     // Only a server that wants us to take our own words for another's sends them back.
     if (this.#own.has(name)) throw new Error("A frame of our own.");
     const [generation, step] = [header.kid[0], header.kid[KID_BYTES - 1]];
-    const secrets = this.#secrets.get(generation);
-    const key = this.#receiving.get(name) ?? await this.#derive(header.kid);
-    const plaintext = await key.open(sealed);
-    // Whoever sends us made-up key ids gets no memory for them; nor is a key kept whose secret was forgotten meanwhile.
-    if (secrets === this.#secrets.get(generation) && secrets.has(step)) this.#keep(name, this.#receiving.get(name) ?? key);
-    if (generation === this.#generation && step > this.#step) await this.#follow(generation, step);
-    return plaintext;
+    const known = this.#borrow(name, header.kid);
+    try {
+      const plaintext = await (await known.key).open(sealed);
+      this.#keep(name, known);
+      if (generation === this.#generation && step > this.#step) await this.#follow(generation, step);
+      return plaintext;
+    } finally {
+      known.users -= 1;
+      // Whoever sends us made-up key ids gets memory for them no longer than their frames are looked at.
+      if (known.users === 0 && this.#unproven.get(name) === known) this.#unproven.delete(name);
+    }
   }
 
-  /** Those whose frames came longest ago make room: with a key goes the memory of which of its frames were seen. */
-  #keep(name, key) {
+  /**
+   * The one key of an id, and with it the one memory of which of its frames were seen: frames that come together share it from the first
+   * on, while it is still being derived.
+   *
+   * @returns {{key: Promise<SFrameKey>, users: number}}
+   */
+  #borrow(name, kid) {
+    let known = this.#receiving.get(name) ?? this.#unproven.get(name);
+    if (!known) {
+      known = { key: this.#derive(kid), users: 0 };
+      this.#unproven.set(name, known);
+    }
+    known.users += 1;
+    return known;
+  }
+
+  /** Remembers a key that has opened something: unless its secret was forgotten or exchanged meanwhile. */
+  #keep(name, known) {
+    if (this.#receiving.get(name) !== known && this.#unproven.get(name) !== known) return;
+    this.#unproven.delete(name);
     this.#receiving.delete(name);
-    this.#receiving.set(name, key);
-    for (const old of this.#receiving.keys()) if (this.#receiving.size > SENDERS_KEPT) this.#receiving.delete(old);
+    this.#receiving.set(name, known);
+    // Those whose frames came longest ago make room: with a key goes the memory of which of its frames were seen.
+    for (const [old, { users }] of this.#receiving) {
+      if (this.#receiving.size <= SENDERS_KEPT) return;
+      if (users === 0) this.#receiving.delete(old);
+    }
   }
 
   async #derive(kid) {
@@ -280,17 +334,32 @@ class RoomKeys {
     return SFrameKey.derive(baseKey, kid);
   }
 
-  /**
-   * A step's secret (RFC 9605 §5.1), which is made from the nearest that comes before. Those between are kept: whatever steps frames
-   * claim to be of, a secret is ratcheted at most LAST_STEP times.
-   */
   #secret(generation, step) {
     const steps = this.#secrets.get(generation);
-    const nearest = steps && Math.max(...[...steps.keys()].filter((known) => known <= step));
-    if (!steps || !Number.isFinite(nearest)) throw new Error("There is no key with this id.");
-    for (let next = nearest; next < step; next += 1) {
-      steps.set(next + 1, steps.get(next).then((secret) => expand(secret, utf8.encode("SFrame 1.0 Ratchet"), SECRET_BYTES)));
+    if (!steps) throw new Error(UNKNOWN_KEY);
+    return this.#stepOf(steps, step);
+  }
+
+  /**
+   * A step's secret (RFC 9605 §5.1), which is made from the nearest that comes before. Those between are kept: whatever steps frames
+   * claim to be of, a secret is ratcheted at most LAST_STEP times. What could not be made is tried again.
+   */
+  #stepOf(steps, step) {
+    const nearest = Math.max(...[...steps.keys()].filter((known) => known <= step));
+    if (!Number.isFinite(nearest)) throw new Error(UNKNOWN_KEY);
+    for (let next = nearest + 1; next <= step; next += 1) {
+      const made = steps.get(next - 1).then(ratcheted);
+      steps.set(next, made);
+      made.catch(() => steps.get(next) === made && steps.delete(next));
     }
     return steps.get(step);
   }
+}
+
+function ratcheted(secret) {
+  return expand(secret, utf8.encode("SFrame 1.0 Ratchet"), SECRET_BYTES);
+}
+
+function isSame(one, other) {
+  return one.length === other.length && one.every((byte, index) => byte === other[index]);
 }

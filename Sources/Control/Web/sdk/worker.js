@@ -1,5 +1,7 @@
-// The worker of the encryption: it loads this same module. The module's parts are joined in the order of their names: this one, which
-// begins to work at once, needs to be the last.
+// The worker of the encryption, which is made of this file, `frames.js` and `sframe.js`. The module's parts are joined in the order of
+// their names: this one, which begins to work at once, needs to be the last.
+
+const WORKER_NAME = "sluice-encryption";
 
 // So many frames in a row that can't be opened or sealed are told: one may be a replay, or have outrun its key.
 const FAILURES_TOLD = 5;
