@@ -4,7 +4,8 @@ Each state of Docs/Encryption.md is tried with each step of it that can throw.""
 
 import pytest
 
-from chromium import PATIENCE, chromium, until
+from chromium import chromium
+from patience import until
 from test_sdk import KEY, sdk_page, state_is
 
 # Keeps every connection that is made, and breaks steps by name: `fault(name)` makes one throw until `mend()`.
@@ -97,7 +98,7 @@ async def seen_by(page, stream):
 
     async def more():
         return await frames(page) > before + 10
-    await until(more, 20 * PATIENCE, f"{stream} is seen")
+    await until(more, 20, f"{stream} is seen")
     assert (await page.evaluate("room.encryptionStatistics()"))["received"]["failed"] == 0
 
 
@@ -158,7 +159,7 @@ async def test_whatever_throws_later_stops_everything_until_it_is_sealed_again(s
             async def told():
                 # The first one can't be sent either while it goes on, and is tried again and again.
                 return "OperationError" in await page.evaluate("errors")
-            await until(told, 10 * PATIENCE, f"{fault}: the application is told")
+            await until(told, 10, f"{fault}: the application is told")
             await page.evaluate("mend()")
             await seen_by(bob, "first")
             await page.evaluate("(name) => fault(name)", fault)
@@ -166,7 +167,7 @@ async def test_whatever_throws_later_stops_everything_until_it_is_sealed_again(s
 
             async def again():
                 return (await page.evaluate("errors")).count("OperationError") >= 2
-            await until(again, 10 * PATIENCE, f"{fault}: the application is told again")
+            await until(again, 10, f"{fault}: the application is told again")
             await page.evaluate("mend()")
             await seen_by(bob, "first")
             assert await bob.evaluate("[...room.streams.keys()]") == ["first"]
@@ -188,7 +189,7 @@ async def test_what_can_not_be_opened_is_not_played(server, script, fault):
 
         async def told():
             return await bob.evaluate("errors.length >= 2 && new Set(errors).size === 1 && errors[0]") == "OperationError"
-        await until(told, 20 * PATIENCE, "the application is told, again and again")
+        await until(told, 20, "the application is told, again and again")
         assert await frames(bob) == 0 and wire.count("answer") == 0
         await bob.evaluate("mend()")
         await seen_by(bob, "cam")
@@ -224,11 +225,11 @@ async def test_a_worker_that_can_not_derive_keys_lets_nothing_through(server):
 
         async def told():
             return "unencryptable" in await page.evaluate("errors")
-        await until(told, 10 * PATIENCE, "the application is told")
+        await until(told, 10, "the application is told")
 
         async def connected():
             return await page.evaluate("room.connections.send.connectionState") == "connected"
-        await until(connected, 10 * PATIENCE, "there is a connection")
+        await until(connected, 10, "there is a connection")
         assert (await page.evaluate("room.encryptionStatistics()"))["sent"]["frames"] == 0
         assert await page.evaluate("left") == 0
 
@@ -265,7 +266,7 @@ async def test_a_page_whose_encryption_fails_at_a_reconnect_ends(server):
         await page.wait_for_selector("#state[data-state=live]")
         await page.evaluate("fault('transform')")
         await page.evaluate("made[0].close(), made[0].dispatchEvent(new Event('connectionstatechange'))")
-        await page.wait_for_selector("#state[data-state=failed]", timeout=20_000 * PATIENCE)
+        await page.wait_for_selector("#state[data-state=failed]")
         assert await page.evaluate("open()") == 0 and await page.evaluate("made.length") == 2
 
 
