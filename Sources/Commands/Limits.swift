@@ -7,6 +7,9 @@ public struct Limits: Sendable {
     public var bodyBytes = 64 * 1024
     /// Most m-lines in an offer.
     public var mediaSections = 16
+    /// Most lines of a description, and most attributes of its session and of each of its m-lines: several times what browsers write.
+    public var descriptionLines = 10_000
+    public var descriptionAttributes = 1024
     /// Most candidates in an offer or a trickle fragment; more are ignored.
     public var candidates = 64
     /// Most peers from one IP address.
@@ -19,6 +22,8 @@ public struct Limits: Sendable {
     public var wrongTokensPerAddressPerMinute = 30
     /// HTTP connections that such an address may open in a second; further ones are closed at once, unread.
     public var unwelcomeConnectionsPerSecond = 20
+    /// Most tracks of a stream that are audio, and as many that are video.
+    public var tracksPerStreamAndKind = 4
     /// How long a stream whose publisher is gone keeps its viewers, waiting for the publisher's return.
     public var streamLinger = Duration.seconds(15)
     /// A publisher from which nothing authentic came for so long has lost its connection: its stream id may be taken over.
@@ -40,6 +45,8 @@ public struct Limits: Sendable {
     public var streamsPerRoomPeer = 8
     /// Most m-lines on which one of them receives: two for each stream that he watches at a time.
     public var roomMediaSections = 200
+    /// Most of them for the tracks of one publisher.
+    public var roomMediaSectionsPerPublisher = 16
     /// A peer whose control WebSocket is gone keeps his place, and his media, for so long.
     public var roomResume = Duration.seconds(30)
     /// Who comes and goes within this time is told at once.

@@ -6,12 +6,13 @@ extension Offer {
     private static let publisherExtensions: Set<HeaderExtension> = [
         .audioLevel, .transportSequenceNumber, .mid, .videoOrientation, .dependencyDescriptor, .playoutDelay,
         .absoluteCaptureTime, .colorSpace, .videoContentType, .videoTiming,
+        // Also where there is one encoding: a client that was answered without them on one m-line leaves them out of those that it makes
+        // later, and simulcast on these fails then.
+        .rtpStreamID, .repairedRTPStreamID,
     ]
-    /// Those by which a publisher's packets say which encoding they belong to.
-    private static let encodingExtensions: Set<HeaderExtension> = [.rtpStreamID, .repairedRTPStreamID]
     /// Header extensions that we send to viewers.
     private static let viewerExtensions: Set<HeaderExtension> = publisherExtensions.subtracting([
-        .transportSequenceNumber
+        .transportSequenceNumber, .rtpStreamID, .repairedRTPStreamID,
     ])
     private static let publisherFeedback: FeedbackOptions = [
         .nack, .pictureLossIndication, .fullIntraRequest, .receiverEstimatedMaximumBitrate,
@@ -19,7 +20,8 @@ extension Offer {
     ]
     private static let viewerFeedback: FeedbackOptions = [.nack, .pictureLossIndication, .fullIntraRequest]
 
-    /// Answers a publisher: each m-line that it sends on gets the first codec of its list that we forward.
+    /// Answers a publisher: each m-line that it sends on gets the first codec of its list that we forward, in the profile that most viewers
+    /// can decode.
     ///
     /// Encodings of simulcast beyond the limit, and other restrictions, are declined by leaving them out (RFC 8853 §5.3.2).
     ///
@@ -35,34 +37,31 @@ extension Offer {
         var answers: [MediaSection] = []
         var sources: [NegotiatedSource] = []
         for section in sections {
-            guard section.isUsable else {
-                answers.append(section.rejection)
-                continue
-            }
-            guard let format = section.formats.first else {
-                guard !section.sends else { throw section.noCommonCodec }
-                answers.append(section.rejection)
+            guard section.isUsable, let format = section.formatToReceive else {
+                if section.isUsable, section.sends { throw section.noCommonCodec }
+                answers.append(declined(section, local: local))
                 continue
             }
             let encodings = section.encodings(of: format, maximum: maximumEncodings)
-            let isIdentified = encodings.contains { $0.rid != nil }
             let parameters = parameters(
                 of: section,
                 format: format,
-                extensions: isIdentified
-                    ? Self.publisherExtensions.union(Self.encodingExtensions) : Self.publisherExtensions,
+                extensions: Self.publisherExtensions,
                 feedback: Self.publisherFeedback
             )
-            if section.sends { sources.append(NegotiatedSource(parameters: parameters, encodings: encodings)) }
+            if section.sends {
+                sources.append(NegotiatedSource(line: section.line, parameters: parameters, encodings: encodings))
+            }
             // What isn't sent now may be later: browsers rely on what was answered then.
             var answer = section.answer(
                 parameters,
+                formatParameters: format.parametersToReceive,
                 channels: format.channels,
                 direction: section.sends ? "recvonly" : "inactive",
                 local: local,
                 remote: remote
             )
-            if isIdentified { answer.attributes += section.simulcastAnswer(encodings) }
+            if encodings.contains(where: { $0.rid != nil }) { answer.attributes += section.simulcastAnswer(encodings) }
             answers.append(answer)
         }
         guard !sources.isEmpty || allowsSilence else {
@@ -81,29 +80,30 @@ extension Offer {
     ///   - tracks: The stream's tracks. Those without an m-line are left out.
     ///   - streamLabel: The `a=msid` stream identifier that ties the tracks together.
     ///   - cname: RTCP's name for the one who sends.
-    ///   - makeSSRC: Gives random SSRCs.
+    ///   - ssrcs: What the session sends with.
     public func answerViewer(
         tracks: [ForwardableTrack],
         streamLabel: String,
         cname: String,
         local: LocalEndpoint,
-        makeSSRC: () -> UInt32
+        ssrcs: SSRCSequence
     ) throws(NegotiationError) -> ViewerAnswer {
         try checkBundle()
+        var ssrcs = ssrcs
         var waiting = tracks
         var answers: [MediaSection] = []
         var subscriptions: [SubscribedTrack] = []
         for section in sections {
             guard section.isUsable else {
-                answers.append(section.rejection)
+                answers.append(declined(section, local: local))
                 continue
             }
             guard section.receives, let place = waiting.firstIndex(where: { $0.codec.kind == section.kind }) else {
-                answers.append(section.inactive(local: local, remote: remote, isMixed: allowsMixedHeaderExtensions))
+                answers.append(inactive(section, local: local))
                 continue
             }
             let track = waiting.remove(at: place)
-            guard let format = section.formats.first(where: { $0.canCarry(track) }) else {
+            guard let format = section.formatToSend(track) else {
                 throw NegotiationError(
                     .noCommonCodec,
                     mediaLine: section.line,
@@ -123,12 +123,13 @@ extension Offer {
                 higherEncodings: track.higherEncodings,
                 home: track.home,
                 parameters: parameters,
-                ssrc: makeSSRC(),
-                retransmissionSSRC: parameters.retransmissionPayloadType.map { _ in makeSSRC() },
+                ssrc: ssrcs.draw(),
+                retransmissionSSRC: parameters.retransmissionPayloadType == nil ? nil : ssrcs.draw(),
                 cname: cname
             )
             var answer = section.answer(
                 parameters,
+                formatParameters: format.parametersToSend(track),
                 channels: format.channels,
                 direction: "sendonly",
                 local: local,
@@ -158,7 +159,7 @@ extension Offer {
 
     /// All media shares one port, so several m-lines have to be bundled (RFC 9143).
     private func checkBundle() throws(NegotiationError) {
-        guard usesBundle || sections.count(where: \.isUsable) <= 1 else {
+        guard bundle != nil || sections.count(where: \.isUsable) <= 1 else {
             throw NegotiationError(
                 .unservable,
                 mediaLine: 2,
@@ -167,16 +168,37 @@ extension Offer {
         }
     }
 
+    /// The answer to an m-line that is not served. One that stands for the transport stays.
+    private func declined(_ section: OfferedSection, local: LocalEndpoint) -> MediaSection {
+        let isTagged = !section.mid.isEmpty && section.mid == bundle?.taggedMID && section.canCarryTransport
+        return isTagged ? section.transport(local: local, remote: remote) : section.rejection
+    }
+
+    /// The answer to an m-line that nothing is sent on.
+    private func inactive(_ section: OfferedSection, local: LocalEndpoint) -> MediaSection {
+        guard let format = section.formats.first else { return declined(section, local: local) }
+        let parameters = MediaParameters(
+            mid: section.mid,
+            codec: format.codec,
+            payloadType: format.payloadType,
+            allowsReducedSizeRTCP: section.attributes.isReducedSize
+        )
+        return section.answer(
+            parameters,
+            formatParameters: format.parameters,
+            channels: format.channels,
+            direction: "inactive",
+            local: local,
+            remote: remote
+        )
+    }
+
     func parameters(
         of section: OfferedSection,
         format: OfferedSection.Format,
         extensions: Set<HeaderExtension>,
         feedback: FeedbackOptions
     ) -> MediaParameters {
-        var seen: Set<HeaderExtension> = []
-        let mappings = section.headerExtensions.filter { mapping in
-            extensions.contains(mapping.meaning) && seen.insert(mapping.meaning).inserted
-        }
         return MediaParameters(
             mid: section.mid,
             codec: format.codec,
@@ -184,19 +206,16 @@ extension Offer {
             payloadType: format.payloadType,
             // RTX without NACK would never be used.
             retransmissionPayloadType: format.feedback.contains(.nack) ? format.retransmissionPayloadType : nil,
-            headerExtensions: mappings,
+            headerExtensions: section.headerExtensions.filter { extensions.contains($0.meaning) },
             feedback: format.feedback.intersection(feedback),
             allowsMixedHeaderExtensions: allowsMixedHeaderExtensions,
-            allowsReducedSizeRTCP: section.section.has("rtcp-rsize")
+            allowsReducedSizeRTCP: section.attributes.isReducedSize
         )
     }
 
     private func text(_ answers: [MediaSection], local: LocalEndpoint, version: UInt64 = 1) -> String {
         var description = SessionDescription(origin: "- \(local.sessionID >> 1) \(version) IN IP4 127.0.0.1")
-        if usesBundle {
-            let mids = answers.filter { $0.port != 0 }.compactMap { $0.value("mid") }
-            description.attributes.append(SDPAttribute("group", (["BUNDLE"] + mids).joined(separator: " ")))
-        }
+        if let bundle { description.attributes.append(bundle.answer(answers)) }
         if allowsMixedHeaderExtensions { description.attributes.append(SDPAttribute("extmap-allow-mixed")) }
         description.attributes.append(SDPAttribute("ice-lite"))
         description.attributes.append(SDPAttribute("ice-options", "trickle"))
@@ -207,70 +226,20 @@ extension Offer {
 }
 
 extension OfferedSection.Format {
-    /// Whether a decoder for this format plays the track.
-    func canCarry(_ track: ForwardableTrack) -> Bool {
-        guard codec == track.codec else { return false }
-        let ours = FormatParameters(text: parameters)
-        let theirs = FormatParameters(text: track.formatParameters)
-        switch codec {
-        case .h264:
-            // RFC 6184 §8.2.2: the packetization mode has to be the same, and the profile one that the viewer decodes. The
-            // level is the sender's business: browsers decode more than they say.
-            return (ours["packetization-mode"] ?? "0") == (theirs["packetization-mode"] ?? "0")
-                && H264Profile(ours["profile-level-id"]).decodes(H264Profile(theirs["profile-level-id"]))
-        case .vp9: return (ours["profile-id"] ?? "0") == (theirs["profile-id"] ?? "0")
-        case .av1: return (ours["profile"] ?? "0") == (theirs["profile"] ?? "0")
-        case .h265: return (ours["profile-id"] ?? "1") == (theirs["profile-id"] ?? "1")
-        case .vp8, .opus: return true
-        }
-    }
-}
-
-/// The profile in an H.264 `profile-level-id` (RFC 6184 §8.1), as far as it decides who can decode whom.
-enum H264Profile: Hashable {
-    /// Baseline and Constrained Baseline: nobody uses what they differ in.
-    case baseline
-    case main
-    case high
-    case other(String)
-
-    /// - Parameter text: Six hexadecimal digits; nil means Baseline.
-    init(_ text: String?) {
-        guard let text, text.utf8.count == 6, let value = UInt32(text, radix: 16) else {
-            self = .baseline
-            return
-        }
-        switch value >> 16 {
-        case 0x42: self = .baseline
-        // Main with constraint_set0 is Constrained Baseline as well (H.264 §A.2.1).
-        case 0x4D: self = value & 0x8000 != 0 ? .baseline : .main
-        case 0x64: self = .high
-        default: self = .other(String(text.prefix(4)).lowercased())
-        }
+    /// Its parameters as a publisher is answered: who would send stereo is asked to (`stereo`, RFC 7587 §6.1).
+    var parametersToReceive: String {
+        guard configuration == .opus(isStereo: true) else { return parameters }
+        return FormatParameters(text: parameters).setting("stereo", to: "1").text
     }
 
-    /// Whether a decoder for this profile decodes that one: each of the three contains those before it.
-    func decodes(_ profile: H264Profile) -> Bool {
-        switch (self, profile) {
-        case (.baseline, .baseline), (.main, .baseline), (.main, .main): true
-        case (.high, .baseline), (.high, .main), (.high, .high): true
-        default: self == profile
-        }
+    /// Its parameters as a viewer is answered: that what we send is stereo (`sprop-stereo`), and `stereo` for those who look at that.
+    func parametersToSend(_ track: ForwardableTrack) -> String {
+        guard track.configuration == .opus(isStereo: true) else { return parameters }
+        return FormatParameters(text: parameters).setting("stereo", to: "1").setting("sprop-stereo", to: "1").text
     }
 }
 
 extension OfferedSection {
-    var noCommonCodec: NegotiationError {
-        let offered = section.values("rtpmap").compactMap { RTPMap($0)?.encodingName }.prefix(12)
-        let ours = Codec.allCases.filter { $0.kind == kind }.map(\.rawValue)
-        return NegotiationError(
-            .noCommonCodec,
-            mediaLine: line,
-            "the m-line offers \(offered.joined(separator: ", ")); "
-                + "this server forwards \(ours.joined(separator: ", "))"
-        )
-    }
-
     /// The answer to an m-line that we don't serve: port 0 (RFC 3264 §6).
     var rejection: MediaSection {
         var answer = MediaSection(kind: section.kind, port: 0, proto: section.proto, formats: section.formats)
@@ -279,23 +248,45 @@ extension OfferedSection {
         return answer
     }
 
-    /// The answer to an m-line that nothing is sent on.
-    func inactive(local: LocalEndpoint, remote: RemoteEndpoint, isMixed: Bool) -> MediaSection {
-        guard let format = formats.first else { return rejection }
-        let parameters = MediaParameters(
-            mid: mid,
-            codec: format.codec,
-            formatParameters: format.parameters,
-            payloadType: format.payloadType,
-            allowsMixedHeaderExtensions: isMixed,
-            allowsReducedSizeRTCP: section.has("rtcp-rsize")
+    /// The answer to an m-line of which nothing is served, but the transport: with its own format (RFC 9143 §7.3.1).
+    func transport(local: LocalEndpoint, remote: RemoteEndpoint) -> MediaSection {
+        var answer = MediaSection(
+            kind: section.kind,
+            port: 9,
+            proto: section.proto,
+            formats: Array(section.formats.prefix(1))
         )
-        return answer(parameters, channels: format.channels, direction: "inactive", local: local, remote: remote)
+        answer.attributes = transportAttributes("inactive", local: local, remote: remote)
+        if kind == nil {
+            answer.attributes += attributes.sctpLines
+        } else {
+            answer.attributes.append(SDPAttribute("rtcp-mux"))
+            if let type = section.formats.first.flatMap({ UInt8($0) }), let map = attributes.maps[type] {
+                let suffix = map.channels > 1 ? "/\(map.channels)" : ""
+                answer.attributes.append(
+                    SDPAttribute("rtpmap", "\(type) \(map.encodingName)/\(map.clockRate)\(suffix)")
+                )
+            }
+        }
+        return answer
+    }
+
+    private func transportAttributes(
+        _ direction: String,
+        local: LocalEndpoint,
+        remote: RemoteEndpoint
+    ) -> [SDPAttribute] {
+        (mid.isEmpty ? [] : [SDPAttribute("mid", mid)]) + [
+            SDPAttribute(direction), SDPAttribute("ice-ufrag", local.credentials.usernameFragment),
+            SDPAttribute("ice-pwd", local.credentials.password), SDPAttribute("fingerprint", local.fingerprint.text),
+            SDPAttribute("setup", remote.dtlsRole == .active ? "active" : "passive"),
+        ] + local.candidates.map { SDPAttribute("candidate", $0.text) } + [SDPAttribute("end-of-candidates")]
     }
 
     /// The answer to an m-line that we serve.
     func answer(
         _ parameters: MediaParameters,
+        formatParameters: String,
         channels: Int,
         direction: String,
         local: LocalEndpoint,
@@ -305,12 +296,7 @@ extension OfferedSection {
         var answer = MediaSection(kind: section.kind, port: 9, proto: section.proto, formats: ["\(payloadType)"])
         func add(_ name: String, _ value: String? = nil) { answer.attributes.append(SDPAttribute(name, value)) }
 
-        if !mid.isEmpty { add("mid", mid) }
-        add(direction)
-        add("ice-ufrag", local.credentials.usernameFragment)
-        add("ice-pwd", local.credentials.password)
-        add("fingerprint", local.fingerprint.text)
-        add("setup", remote.dtlsRole == .active ? "active" : "passive")
+        answer.attributes = transportAttributes(direction, local: local, remote: remote)
         add("rtcp-mux")
         if parameters.allowsReducedSizeRTCP { add("rtcp-rsize") }
         for mapping in parameters.headerExtensions { add("extmap", "\(mapping.id) \(mapping.meaning.uri)") }
@@ -318,15 +304,13 @@ extension OfferedSection {
         let channelSuffix = channels > 1 ? "/\(channels)" : ""
         let name = parameters.codec.rawValue
         add("rtpmap", "\(payloadType) \(name)/\(parameters.codec.clockRate)\(channelSuffix)")
-        if !parameters.formatParameters.isEmpty { add("fmtp", "\(payloadType) \(parameters.formatParameters)") }
+        if !formatParameters.isEmpty { add("fmtp", "\(payloadType) \(formatParameters)") }
         for text in parameters.feedback.lines { add("rtcp-fb", "\(payloadType) \(text)") }
         if let retransmission = parameters.retransmissionPayloadType {
             answer.formats.append("\(retransmission)")
             add("rtpmap", "\(retransmission) rtx/\(parameters.codec.clockRate)")
             add("fmtp", "\(retransmission) apt=\(payloadType)")
         }
-        for candidate in local.candidates { add("candidate", candidate.text) }
-        add("end-of-candidates")
         return answer
     }
 }

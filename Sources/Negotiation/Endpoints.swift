@@ -73,6 +73,8 @@ public struct RemoteEndpoint: Sendable, Hashable {
 
 /// One m-line that a publisher sends: what a track is made of.
 public struct NegotiatedSource: Sendable, Hashable {
+    /// The m-line, from 1.
+    public var line: Int
     public var parameters: MediaParameters
     /// The lowest first; more than one where it is simulcast.
     public var encodings: [NegotiatedEncoding]
@@ -87,6 +89,21 @@ public struct NegotiatedSource: Sendable, Hashable {
                 parameters: parameters,
                 announcedSources: encoding.announcedSources,
                 rid: encoding.rid
+            )
+        }
+    }
+}
+
+extension Collection<NegotiatedSource> {
+    /// Whether there may be a stream of them.
+    public func checkAsStream(_ limits: Limits) throws(NegotiationError) {
+        for kind in MediaKind.allCases {
+            let ofKind = filter { $0.parameters.codec.kind == kind }
+            guard ofKind.count > limits.tracksPerStreamAndKind else { continue }
+            throw NegotiationError(
+                .unservable,
+                mediaLine: ofKind[limits.tracksPerStreamAndKind].line,
+                "a stream has at most \(limits.tracksPerStreamAndKind) tracks of \(kind.rawValue)"
             )
         }
     }
@@ -110,9 +127,11 @@ public struct ForwardableTrack: Sendable, Hashable {
     /// Of a simulcast track the encodings above the lowest, in ascending order. The lowest has the track's own id.
     public var higherEncodings: [TrackID]
     public var home: WorkerIndex
-    public var codec: Codec
-    /// The publisher's `a=fmtp` parameters.
-    public var formatParameters: String
+    public let codec: Codec
+    /// The publisher's `a=fmtp` parameters, for people.
+    public let formatParameters: String
+    /// What of them matters to a decoder.
+    let configuration: CodecConfiguration
 
     public init(
         track: TrackID,
@@ -126,6 +145,13 @@ public struct ForwardableTrack: Sendable, Hashable {
         self.home = home
         self.codec = codec
         self.formatParameters = formatParameters
+        configuration = CodecConfiguration(codec, formatParameters) ?? CodecConfiguration(codec)
+    }
+
+    /// Whether a publisher's m-line is made as this track is: then who watches it need not negotiate again.
+    public func fits(_ source: NegotiatedSource) -> Bool {
+        source.parameters.codec == codec && source.encodings.count == encodings.count
+            && CodecConfiguration(codec, source.parameters.formatParameters) == configuration
     }
 
     /// All its encodings, the lowest first.

@@ -9,13 +9,14 @@ public struct OutgoingMedia: Sendable {
     /// A track on its m-line.
     private struct Sending {
         let track: ForwardableTrack
+        /// Who publishes it.
+        let publisher: String
         let ssrc: UInt32
         let retransmissionSSRC: UInt32?
         /// `a=msid`'s stream and track.
         let label: String
         let cname: String
         let payloadType: UInt8
-        let retransmissionPayloadType: UInt8?
         /// Whether the offer that waits for its answer, or one before, has it.
         var isOffered = false
         /// Whether the client takes it; nil before it has answered.
@@ -26,14 +27,8 @@ public struct OutgoingMedia: Sendable {
         let mid: String
         let kind: MediaKind
         /// What the m-line looks like while it has no track: as with its last one.
-        var format: Format
+        var format: CodecConfiguration
         var sending: Sending?
-    }
-
-    /// A codec with its parameters, which has one payload type in a session.
-    private struct Format: Hashable {
-        let codec: Codec
-        let parameters: String
     }
 
     /// Header extensions that we send; an extension's identifier is its place, from 1.
@@ -47,8 +42,12 @@ public struct OutgoingMedia: Sendable {
     private static let payloadTypes: [UInt8] = Array(96...127) + Array(35...63)
 
     private let maximumLines: Int
+    private let maximumLinesPerPublisher: Int
+    private var ssrcs: SSRCSequence
     private var lines: [Line] = []
-    private var formats: [Format: (payloadType: UInt8, retransmission: UInt8?)] = [:]
+    /// One for each configuration, for as long as the session (RFC 3264 §8.3.2). There are more payload types than configurations.
+    private var formats: [CodecConfiguration: (payloadType: UInt8, retransmission: UInt8?)] = [:]
+    private var freePayloadTypes = Self.payloadTypes[...]
     private var hasChanged = false
     /// The last offer's number.
     public private(set) var version: UInt64 = 0
@@ -57,8 +56,15 @@ public struct OutgoingMedia: Sendable {
     /// Whether an offer waits for its answer.
     public private(set) var awaitsAnswer = false
 
-    /// - Parameter maximumLines: Most m-lines.
-    public init(maximumLines: Int) { self.maximumLines = maximumLines }
+    /// - Parameters:
+    ///   - maximumLines: Most m-lines.
+    ///   - maximumLinesPerPublisher: Most of them for the tracks of one publisher: so he leaves the others theirs.
+    ///   - ssrcs: What the session sends with.
+    public init(maximumLines: Int, maximumLinesPerPublisher: Int, ssrcs: SSRCSequence) {
+        self.maximumLines = maximumLines
+        self.maximumLinesPerPublisher = maximumLinesPerPublisher
+        self.ssrcs = ssrcs
+    }
 
     /// M-lines, those without a track included.
     public var lineCount: Int { lines.count }
@@ -66,33 +72,41 @@ public struct OutgoingMedia: Sendable {
     /// Gives a track an m-line: one that is free, or a new one.
     ///
     /// - Parameters:
+    ///   - publisher: Whose track it is.
+    ///   - place: Of the track in its stream.
     ///   - label: `a=msid`'s stream, which ties a stream's tracks together.
     ///   - cname: RTCP's name for the one who sends.
-    ///   - makeSSRC: Gives random SSRCs.
     /// - Returns: The m-line's MID.
     public mutating func add(
         _ track: ForwardableTrack,
+        of publisher: String,
+        place: Int,
         label: String,
-        cname: String,
-        makeSSRC: () -> UInt32
+        cname: String
     ) throws(NegotiationError) -> String {
         let kind = track.codec.kind
-        let format = Format(codec: track.codec, parameters: track.formatParameters)
+        let format = track.configuration.offered
         let free = lines.firstIndex { $0.kind == kind && $0.sending == nil }
         guard free != nil || lines.count < maximumLines else {
             throw NegotiationError(.unservable, "the session has \(maximumLines) m-lines, and more are not allowed")
+        }
+        guard lines.count(where: { $0.sending?.publisher == publisher }) < maximumLinesPerPublisher else {
+            throw NegotiationError(
+                .unservable,
+                "the session has \(maximumLinesPerPublisher) m-lines of this publisher, and more are not allowed"
+            )
         }
         guard let types = types(of: format) else {
             throw NegotiationError(.unservable, "the session has used up all payload types")
         }
         let sending = Sending(
             track: track,
-            ssrc: makeSSRC(),
-            retransmissionSSRC: types.retransmission.map { _ in makeSSRC() },
-            label: "\(label) \(kind.rawValue)",
+            publisher: publisher,
+            ssrc: ssrcs.draw(),
+            retransmissionSSRC: types.retransmission == nil ? nil : ssrcs.draw(),
+            label: "\(label) \(kind.rawValue)\(place)",
             cname: cname,
-            payloadType: types.payloadType,
-            retransmissionPayloadType: types.retransmission
+            payloadType: types.payloadType
         )
         hasChanged = true
         if let free {
@@ -167,10 +181,9 @@ public struct OutgoingMedia: Sendable {
         public var declined: [TrackID]
     }
 
-    /// Takes the answer to the last offer in.
-    public mutating func accept(answer text: [UInt8], limits: Limits) throws(NegotiationError) -> Accepted {
+    /// Takes the answer to the last offer in. An answer is written as an offer is.
+    public mutating func accept(answer: Offer) throws(NegotiationError) -> Accepted {
         guard awaitsAnswer else { throw NegotiationError(.unservable, "no offer waits for an answer") }
-        let answer = try Offer(parsing: text, limits: limits)
         guard answer.sections.count == offeredLineCount else {
             throw NegotiationError(
                 .unservable,
@@ -217,24 +230,16 @@ public struct OutgoingMedia: Sendable {
 
     // MARK: Parts
 
-    private mutating func types(of format: Format) -> (payloadType: UInt8, retransmission: UInt8?)? {
+    private mutating func types(
+        of format: CodecConfiguration
+    ) -> (payloadType: UInt8, retransmission: UInt8?)? {
         if let known = formats[format] { return known }
-        let needed = format.codec.kind == .video ? 2 : 1
-        if freePayloadTypes.count < needed {
-            // Those of formats that no m-line has any more are used again.
-            let present = Set(lines.map(\.format))
-            formats = formats.filter { present.contains($0.key) }
-        }
-        let free = freePayloadTypes
-        guard free.count >= needed else { return nil }
-        let types = (payloadType: free[0], retransmission: needed == 2 ? free[1] : nil)
+        let needsRetransmission = format.codec.kind == .video
+        guard freePayloadTypes.count >= (needsRetransmission ? 2 : 1), let payloadType = freePayloadTypes.popFirst()
+        else { return nil }
+        let types = (payloadType: payloadType, retransmission: needsRetransmission ? freePayloadTypes.popFirst() : nil)
         formats[format] = types
         return types
-    }
-
-    private var freePayloadTypes: [UInt8] {
-        let used = Set(formats.values.flatMap { [$0.payloadType] + ($0.retransmission.map { [$0] } ?? []) })
-        return Self.payloadTypes.filter { !used.contains($0) }
     }
 
     private func section(for line: Line, local: LocalEndpoint) -> MediaSection {
@@ -259,7 +264,8 @@ public struct OutgoingMedia: Sendable {
             add("extmap", "\(place + 1) \(entry.meaning.uri)")
         }
         add("rtpmap", "\(types.payloadType) \(codec.rawValue)/\(codec.clockRate)\(codec == .opus ? "/2" : "")")
-        if !line.format.parameters.isEmpty { add("fmtp", "\(types.payloadType) \(line.format.parameters)") }
+        let parameters = line.format.offeredParameters
+        if !parameters.isEmpty { add("fmtp", "\(types.payloadType) \(parameters)") }
         if line.kind == .video {
             for text in Self.videoFeedback.lines { add("rtcp-fb", "\(types.payloadType) \(text)") }
         }

@@ -24,7 +24,8 @@ public enum PatchRequest: Sendable, Hashable {
                 parsing: text,
                 maximumBytes: limits.bodyBytes,
                 maximumMediaSections: limits.mediaSections,
-                maximumCandidates: limits.candidates
+                maximumCandidates: limits.candidates,
+                maximumLines: limits.descriptionLines
             )
         } catch {
             throw NegotiationError(.malformed, error.explanation)

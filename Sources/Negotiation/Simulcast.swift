@@ -17,7 +17,7 @@ extension OfferedSection {
             // SSRCs that are announced beside RIDs don't say which is which.
             return EncodingOrder.ascending(Array(rids)).map { NegotiatedEncoding(rid: $0) }
         }
-        let group = section.values("ssrc-group").compactMap { SSRCGroup($0) }.first { $0.semantics == "SIM" }
+        let group = attributes.groups.first { $0.semantics == "SIM" }
         var grouped: [AnnouncedSource] = []
         for ssrc in (group?.ssrcs ?? []).prefix(maximum) where !grouped.contains(where: { $0.ssrc == ssrc }) {
             if let source = sources.first(where: { $0.ssrc == ssrc }) { grouped.append(source) }
@@ -28,17 +28,13 @@ extension OfferedSection {
 
     /// The RIDs that the m-line sends, in its order; empty where its packets can't say them.
     private func offeredRIDs(for format: Format) -> [String] {
-        guard let simulcast = section.values("simulcast").lazy.compactMap({ Simulcast($0) }).first,
+        guard let simulcast = attributes.simulcast,
             headerExtensions.contains(where: { $0.meaning == .rtpStreamID })
         else { return [] }
-        var restrictions: [String: RestrictionIdentifier] = [:]
-        for restriction in section.values("rid").prefix(64).compactMap({ RestrictionIdentifier($0) }) {
-            restrictions[restriction.id] = restriction
-        }
         var rids: [String] = []
         // Of alternatives the first is what the publisher would rather send (RFC 8853 §5.1).
         for rid in simulcast.send.compactMap({ $0.first?.rid }) where !rids.contains(rid) {
-            guard let restriction = restrictions[rid], restriction.sends,
+            guard let restriction = attributes.rids[rid], restriction.sends,
                 restriction.payloadTypes.isEmpty || restriction.payloadTypes.contains(format.payloadType)
             else { continue }
             rids.append(rid)
@@ -49,25 +45,16 @@ extension OfferedSection {
     /// What the answer says of the encodings that are taken, in the offer's order (RFC 8853 §5.3.2).
     func simulcastAnswer(_ encodings: [NegotiatedEncoding]) -> [SDPAttribute] {
         let taken = Set(encodings.compactMap(\.rid))
-        let simulcast = section.values("simulcast").lazy.compactMap { Simulcast($0) }.first
-        let rids = (simulcast?.send ?? []).compactMap { $0.first?.rid }.filter { taken.contains($0) }
+        let rids = (attributes.simulcast?.send ?? []).compactMap { $0.first?.rid }.filter { taken.contains($0) }
         return rids.map { SDPAttribute("rid", "\($0) recv") }
             + [SDPAttribute("simulcast", "recv \(rids.joined(separator: ";"))")]
     }
 
     /// RTP sources that the m-line announces (RFC 5576), each with its retransmissions' (RFC 4588 §8.7).
     var announcedSources: [AnnouncedSource] {
-        var ssrcs: [UInt32] = []
-        for value in section.values("ssrc").prefix(256) {
-            if let ssrc = value.split(separator: " ").first.flatMap({ UInt32($0) }), !ssrcs.contains(ssrc) {
-                ssrcs.append(ssrc)
-            }
-        }
-        let pairs = section.values("ssrc-group").compactMap { SSRCGroup($0) }.filter {
-            $0.semantics == "FID" && $0.ssrcs.count == 2
-        }
+        let pairs = attributes.groups.filter { $0.semantics == "FID" && $0.ssrcs.count == 2 }
         let retransmissions = Set(pairs.map { $0.ssrcs[1] })
-        return ssrcs.filter { !retransmissions.contains($0) }.prefix(8).map { ssrc in
+        return attributes.ssrcs.filter { !retransmissions.contains($0) }.prefix(8).map { ssrc in
             AnnouncedSource(ssrc: ssrc, retransmissionSSRC: pairs.first { $0.ssrcs[0] == ssrc }?.ssrcs[1])
         }
     }

@@ -9,8 +9,10 @@ private let targets: [String: @Sendable (RawSpan, [UInt8]) -> Void] = [
     "message": fuzzMessage,
 ]
 
+let fuzzTargetName = getenv("FUZZ_TARGET").map { String(cString: $0) } ?? ""
+
 private let target: @Sendable (RawSpan, [UInt8]) -> Void = {
-    guard let name = getenv("FUZZ_TARGET").map({ String(cString: $0) }), let target = targets[name] else {
+    guard let target = targets[fuzzTargetName] else {
         print("FUZZ_TARGET has to be one of \(targets.keys.sorted().joined(separator: ", "))")
         exit(2)
     }
@@ -20,9 +22,43 @@ private let target: @Sendable (RawSpan, [UInt8]) -> Void = {
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(data: UnsafePointer<UInt8>?, count: Int) -> Int32 {
     let bytes = Array(UnsafeBufferPointer(start: data, count: count))
-    target(bytes.span.bytes, bytes)
+    if isTimed { checkTime(bytes) } else { target(bytes.span.bytes, bytes) }
     return 0
 }
+
+// MARK: Time
+
+/// Whether an input that takes too long for its length is a finding.
+private let isTimed = getenv("FUZZ_TIMED") != nil
+
+/// A message of the largest size (256 KB) may take 20 ms, so 76 ns a byte. What libFuzzer compiles in to see where an input leads, without
+/// a sanitizer, doubles that; and whatever takes the square of a length of some kilobytes takes many times as much.
+private let nanosecondsPerByte: UInt64 = 150
+/// What our own side of it takes, however short the input is: an offer of many m-lines and the like.
+private let nanosecondsAtLeast: UInt64 = 2_000_000
+/// So often too slow, each time: then it isn't the machine, which does other things too.
+private let repetitions = 8
+
+private func checkTime(_ bytes: [UInt8]) {
+    let mayTake = nanosecondsAtLeast + nanosecondsPerByte * UInt64(bytes.count)
+    var least = UInt64.max
+    for _ in 0..<repetitions {
+        // The thread's own time: what others do on the machine counts for nothing but the caches.
+        let before = threadTime()
+        target(bytes.span.bytes, bytes)
+        least = min(least, threadTime() - before)
+        if least <= mayTake { return }
+    }
+    fatalError("\(bytes.count) bytes take \(least / 1000) µs, and may take \(mayTake / 1000)")
+}
+
+private func threadTime() -> UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}
+
+// MARK: Targets
 
 @Sendable private func fuzzSTUN(_ span: RawSpan, _ bytes: [UInt8]) {
     guard let message = try? STUNMessage(parsing: span) else { return }
@@ -79,34 +115,80 @@ private func read(_ reports: RTCPPacket.ReportBlockList, _ span: RawSpan) {
 @Sendable private func fuzzSDP(_ span: RawSpan, _ bytes: [UInt8]) {
     guard let description = try? SessionDescription(parsing: bytes) else { return }
     // What was read is written so that it is read again as the same.
-    guard let again = try? SessionDescription(parsing: Array(description.text.utf8), maximumBytes: .max) else {
-        preconditionFailure("our own text is refused")
-    }
+    guard let again = try? read(Array(description.text.utf8)) else { preconditionFailure("our own text is refused") }
     precondition(again.mediaSections.count == description.mediaSections.count)
 }
 
 @Sendable private func fuzzFragment(_ span: RawSpan, _ bytes: [UInt8]) {
+    _ = try? PatchRequest(parsing: bytes, local: local.credentials, remote: local.credentials, limits: Limits())
     guard let fragment = try? TrickleFragment(parsing: bytes) else { return }
     _ = fragment.credentials
     for section in fragment.sections { for candidate in section.candidates { _ = ICECandidate(candidate) } }
 }
 
+private let local = LocalEndpoint(
+    credentials: ICECredentials(usernameFragment: "localUfrag12", password: "localPassword1234567890a"),
+    fingerprint: CertificateFingerprint(algorithm: .sha256, digest: Array(repeating: 1, count: 32)),
+    addresses: [SocketAddress(ip: .loopbackV4, port: 1)],
+    privacy: .transport,
+    sessionID: .max
+)
+
+private let roomLimits = Limits().ofRooms
+
 @Sendable private func fuzzOffer(_ span: RawSpan, _ bytes: [UInt8]) {
-    guard let offer = try? Offer(parsing: bytes, limits: Limits()) else { return }
-    let local = LocalEndpoint(
-        credentials: ICECredentials(usernameFragment: "localUfrag12", password: "localPassword1234567890a"),
-        fingerprint: CertificateFingerprint(algorithm: .sha256, digest: Array(repeating: 1, count: 32)),
-        addresses: [SocketAddress(ip: .loopbackV4, port: 1)],
-        privacy: .transport,
-        sessionID: .max
-    )
+    // In rooms more is allowed than by HTTP, and nothing less.
+    guard let offer = try? Offer(parsing: bytes, limits: roomLimits) else {
+        precondition((try? Offer(parsing: bytes, limits: Limits())) == nil)
+        return
+    }
     if let answer = try? offer.answerPublisher(local: local) {
-        precondition((try? SessionDescription(parsing: Array(answer.text.utf8), maximumBytes: .max)) != nil)
+        check(answer.text, answers: bytes)
+        _ = try? answer.sources.checkAsStream(roomLimits)
     }
     let tracks = Codec.allCases.map {
         ForwardableTrack(track: TrackID(rawValue: 1), home: WorkerIndex(rawValue: 0), codec: $0, formatParameters: "")
     }
-    _ = try? offer.answerViewer(tracks: tracks, streamLabel: "l", cname: "c", local: local) { 1 }
+    if let answer = try? offer.answerViewer(
+        tracks: tracks,
+        streamLabel: "l",
+        cname: "c",
+        local: local,
+        ssrcs: SSRCSequence(first: 1, stride: 1)
+    ) {
+        check(answer.text, answers: bytes)
+        let ssrcs = answer.subscriptions.flatMap { [$0.ssrc] + ($0.retransmissionSSRC.map { [$0] } ?? []) }
+        precondition(Set(ssrcs).count == ssrcs.count)
+    }
+}
+
+/// What every answer has to be: as many m-lines, of the same kinds, and a bundle of those that it takes (RFC 9143 §7.3).
+private func check(_ answer: String, answers offer: [UInt8]) {
+    guard let answer = try? read(Array(answer.utf8)), let offer = try? read(offer) else {
+        preconditionFailure("our own text is refused")
+    }
+    precondition(answer.mediaSections.map(\.kind) == offer.mediaSections.map(\.kind))
+    precondition(zip(answer.mediaSections, offer.mediaSections).allSatisfy { Set($0.formats).isSubset(of: $1.formats) })
+    guard let group = answer.value("group")?.split(separator: " ").map(String.init) else { return }
+    let taken = answer.mediaSections.filter { $0.port != 0 }.compactMap { $0.value("mid") }
+    precondition(group.first == "BUNDLE" && Set(group.dropFirst()) == Set(taken))
+    if let tagged = group.dropFirst().first, let place = answer.mediaSections.firstIndex(where: { $0.value("mid") == tagged }) {
+        // Another than the first only where it has a transport of its own.
+        let suggested = offer.attributes.lazy.filter { $0.name == "group" }.compactMap { $0.value?.words(atMost: 3) }
+            .contains { $0.count > 1 && $0[1] == tagged }
+        precondition(suggested || offer.mediaSections[place].port != 0)
+        precondition(answer.mediaSections[place].has("ice-ufrag") && answer.mediaSections[place].has("fingerprint"))
+    }
+}
+
+private func read(_ text: [UInt8]) throws(SDPError) -> SessionDescription {
+    try SessionDescription(
+        parsing: text,
+        maximumBytes: .max,
+        maximumMediaSections: .max,
+        maximumLines: .max,
+        maximumAttributes: .max
+    )
 }
 
 @Sendable private func fuzzText(_ span: RawSpan, _ bytes: [UInt8]) {
@@ -126,8 +208,11 @@ private func read(_ reports: RTCPPacket.ReportBlockList, _ span: RawSpan) {
 
 /// The answer to an offer of two tracks, one of which was removed meanwhile.
 @Sendable private func fuzzAnswer(_ span: RawSpan, _ bytes: [UInt8]) {
-    var media = OutgoingMedia(maximumLines: 4)
-    var ssrc: UInt32 = 0
+    var media = OutgoingMedia(
+        maximumLines: 4,
+        maximumLinesPerPublisher: 4,
+        ssrcs: SSRCSequence(first: 1, stride: 1)
+    )
     for (number, codec) in [Codec.opus, .vp8].enumerated() {
         let track = ForwardableTrack(
             track: TrackID(rawValue: UInt64(number)),
@@ -135,32 +220,26 @@ private func read(_ reports: RTCPPacket.ReportBlockList, _ span: RawSpan) {
             codec: codec,
             formatParameters: ""
         )
-        _ = try? media.add(track, label: "label", cname: "cname") {
-            ssrc += 1
-            return ssrc
-        }
+        _ = try? media.add(track, of: "p", place: number, label: "label", cname: "cname")
     }
-    let local = LocalEndpoint(
-        credentials: ICECredentials(usernameFragment: "abcd", password: "0123456789012345678901"),
-        fingerprint: CertificateFingerprint(algorithm: .sha256, digest: Array(repeating: 1, count: 32)),
-        addresses: [],
-        privacy: .transport,
-        sessionID: 1
-    )
     _ = media.nextOffer(local: local)
     if bytes.count % 2 == 0 { _ = media.remove(TrackID(rawValue: 0)) }
-    guard let accepted = try? media.accept(answer: bytes, limits: Limits()) else { return }
+    guard let answer = try? Offer(parsing: bytes, limits: roomLimits), let accepted = try? media.accept(answer: answer)
+    else { return }
     precondition(accepted.beginning.count + accepted.declined.count <= 2)
     precondition(!media.awaitsAnswer && !accepted.remote.fingerprints.isEmpty)
     _ = media.nextOffer(local: local)
 }
 
 @Sendable private func fuzzMessage(_ span: RawSpan, _ bytes: [UInt8]) {
-    let limits = Limits()
+    let limits = roomLimits
     let identifier = ClientMessage.identifier(in: bytes, limits: limits)
     guard let message = try? ClientMessage(parsing: bytes, limits: limits) else { return }
     precondition(message.id == identifier)
     precondition(message.streams?.count ?? 0 <= limits.controlListEntries)
+    if let sdp = message.sdp, let offer = try? Offer(parsing: Array(sdp.utf8), limits: limits) {
+        _ = try? offer.answerPublisher(local: local, allowsSilence: true)
+    }
     // What is passed on is JSON: it is read again as the same.
     for value in [message.id, message.data] {
         guard let value, case .verbatim(let text) = value else { continue }

@@ -1,7 +1,8 @@
 import Commands
-import Negotiation
 import Testing
 import Wire
+
+@testable import Negotiation
 
 /// The m-lines on which a room's peer receives.
 @Suite struct OutgoingMediaTests {
@@ -39,18 +40,22 @@ import Wire
 
     private func hasOffer(_ media: inout OutgoingMedia) -> Bool { media.nextOffer(local: AnsweringTests.local) != nil }
 
-    private var ssrcs: () -> UInt32 {
-        var next: UInt32 = 100
-        return {
-            next += 1
-            return next
-        }
+    static func media(lines: Int = 8, perPublisher: Int = 200) -> OutgoingMedia {
+        OutgoingMedia(
+            maximumLines: lines,
+            maximumLinesPerPublisher: perPublisher,
+            ssrcs: SSRCSequence(first: 101, stride: 1)
+        )
+    }
+
+    static func answer(to offer: String, rejecting rejected: Set<String> = []) throws -> Offer {
+        try Offer(parsing: answer(offer, rejecting: rejected), limits: Limits())
     }
 
     @Test func aRestartsCandidatesArePreferredToThoseBefore() throws {
         var local = AnsweringTests.local
-        var media = OutgoingMedia(maximumLines: 8)
-        _ = try media.add(Self.track(1), label: "s", cname: "c", makeSSRC: ssrcs)
+        var media = Self.media(lines: 8)
+        _ = try media.add(Self.track(1), of: "p", place: 0, label: "s", cname: "c")
         var last: UInt32 = 0
         for restart in 0..<50 {
             let offer = media.nextOffer(local: local, restarts: true)
@@ -67,26 +72,27 @@ import Wire
     }
 
     @Test func offersWhatWasAddedAndForwardsWhatIsAccepted() throws {
-        var media = OutgoingMedia(maximumLines: 8)
-        let make = ssrcs
-        let audio = try media.add(Self.track(1, .opus, "minptime=10"), label: "s", cname: "c", makeSSRC: make)
+        var media = Self.media(lines: 8)
+        let audio = try media.add(Self.track(1, .opus, "minptime=10"), of: "p", place: 0, label: "s", cname: "c")
         let video = try media.add(
             Self.track(2, .h264, "packetization-mode=1;profile-level-id=42e01f"),
+            of: "p",
+            place: 1,
             label: "s",
-            cname: "c",
-            makeSSRC: make
+            cname: "c"
         )
         #expect([audio, video] == ["0", "1"])
         let offer = try self.offer(of: &media)
         #expect(!hasOffer(&media), "one offer at a time")
         for line in [
             "a=group:BUNDLE 0 1", "a=ice-lite", "a=x-sluice-privacy:transport", "m=audio 9 UDP/TLS/RTP/SAVPF 96",
-            "m=video 9 UDP/TLS/RTP/SAVPF 97 98", "a=rtpmap:96 opus/48000/2", "a=fmtp:98 apt=97", "a=msid:s video",
-            "a=fmtp:97 packetization-mode=1;profile-level-id=42e01f", "a=ssrc-group:FID 102 103", "a=sendonly",
+            "m=video 9 UDP/TLS/RTP/SAVPF 97 98", "a=rtpmap:96 opus/48000/2", "a=fmtp:98 apt=97", "a=msid:s video1",
+            "a=fmtp:97 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+            "a=ssrc-group:FID 102 103", "a=sendonly",
         ] { #expect(offer.contains(line + "\r\n"), "\(line)") }
         #expect(media.ssrc(of: TrackID(rawValue: 2)) == nil)
 
-        let accepted = try media.accept(answer: Self.answer(offer), limits: Limits())
+        let accepted = try media.accept(answer: Self.answer(to: offer))
         #expect(accepted.remote.dtlsRole == .passive)
         #expect(accepted.declined.isEmpty)
         #expect(accepted.beginning.map(\.ssrc) == [101, 102])
@@ -97,39 +103,36 @@ import Wire
     }
 
     @Test func aDeclinedTrackIsNotSent() throws {
-        var media = OutgoingMedia(maximumLines: 8)
-        let make = ssrcs
-        _ = try media.add(Self.track(1), label: "a", cname: "c", makeSSRC: make)
-        _ = try media.add(Self.track(2, .av1), label: "b", cname: "c", makeSSRC: make)
+        var media = Self.media(lines: 8)
+        _ = try media.add(Self.track(1), of: "p", place: 0, label: "a", cname: "c")
+        _ = try media.add(Self.track(2, .av1), of: "p", place: 0, label: "b", cname: "c")
         let offer = try self.offer(of: &media)
-        let accepted = try media.accept(answer: Self.answer(offer, rejecting: ["1"]), limits: Limits())
+        let accepted = try media.accept(answer: Self.answer(to: offer, rejecting: ["1"]))
         #expect(accepted.beginning.map(\.track.rawValue) == [1])
         #expect(accepted.declined.map(\.rawValue) == [2])
     }
 
     /// What comes and goes while an offer waits is in the next one.
     @Test func changesWaitForTheAnswer() throws {
-        var media = OutgoingMedia(maximumLines: 8)
-        let make = ssrcs
-        _ = try media.add(Self.track(1), label: "a", cname: "c", makeSSRC: make)
+        var media = Self.media(lines: 8)
+        _ = try media.add(Self.track(1), of: "p", place: 0, label: "a", cname: "c")
         let first = try offer(of: &media)
-        _ = try media.add(Self.track(2), label: "b", cname: "c", makeSSRC: make)
+        _ = try media.add(Self.track(2), of: "p", place: 0, label: "b", cname: "c")
         let ending = media.remove(TrackID(rawValue: 1))
         #expect(ending == nil, "it was never sent")
-        _ = try media.add(Self.track(3), label: "d", cname: "c", makeSSRC: make)
-        let accepted = try media.accept(answer: Self.answer(first), limits: Limits())
+        _ = try media.add(Self.track(3), of: "p", place: 0, label: "d", cname: "c")
+        let accepted = try media.accept(answer: Self.answer(to: first))
         #expect(accepted.beginning.isEmpty, "the m-line has another track by now")
         let second = try offer(of: &media)
         #expect(second.contains(" 2 IN IP4"))
-        let next = try media.accept(answer: Self.answer(second), limits: Limits())
+        let next = try media.accept(answer: Self.answer(to: second))
         #expect(Set(next.beginning.map(\.track.rawValue)) == [2, 3])
         #expect(media.lineCount == 2)
     }
 
     /// An hour of people coming and going.
     @Test func mLinesAreUsedAgain() throws {
-        var media = OutgoingMedia(maximumLines: 16)
-        let make = ssrcs
+        var media = Self.media(lines: 16)
         var present: [UInt64] = []
         var number: UInt64 = 0
         var largest = 0
@@ -139,9 +142,10 @@ import Wire
                 present.append(number)
                 _ = try media.add(
                     Self.track(number, number % 2 == 0 ? .vp8 : .vp9),
+                    of: "p",
+                    place: 0,
                     label: "x",
-                    cname: "c",
-                    makeSSRC: make
+                    cname: "c"
                 )
             } else {
                 let gone = present.removeFirst()
@@ -150,17 +154,16 @@ import Wire
             }
             largest = max(largest, present.count)
             let offer = try self.offer(of: &media)
-            _ = try media.accept(answer: Self.answer(offer), limits: Limits())
+            _ = try media.accept(answer: Self.answer(to: offer))
         }
         #expect(media.lineCount == largest)
     }
 
     /// A publisher who changes his parameters again and again uses up nobody's payload types.
     @Test func payloadTypesAreUsedAgain() throws {
-        var media = OutgoingMedia(maximumLines: 8)
-        let make = ssrcs
+        var media = Self.media(lines: 8)
         for number in UInt64(1)...200 {
-            _ = try media.add(Self.track(number, .vp8, "x=\(number)"), label: "x", cname: "c", makeSSRC: make)
+            _ = try media.add(Self.track(number, .vp8, "x=\(number)"), of: "p", place: 0, label: "x", cname: "c")
             let offer = try self.offer(of: &media)
             let begun = try accept(offer, by: &media)
             #expect(begun == 1)
@@ -169,25 +172,29 @@ import Wire
     }
 
     private func accept(_ offer: String, by media: inout OutgoingMedia) throws -> Int {
-        try media.accept(answer: Self.answer(offer), limits: Limits()).beginning.count
+        try media.accept(answer: Self.answer(to: offer)).beginning.count
     }
 
     @Test func refusesWhatDoesNotFit() throws {
-        var media = OutgoingMedia(maximumLines: 1)
-        let make = ssrcs
+        var media = Self.media(lines: 1)
+        let early = try Self.answer(to: offer(of: Self.track(1)))
+        #expect(throws: NegotiationError.self, "nothing was offered") { _ = try media.accept(answer: early) }
+        _ = try media.add(Self.track(1), of: "p", place: 0, label: "a", cname: "c")
         #expect(throws: NegotiationError.self) {
-            _ = try media.accept(answer: Array("v=0\r\n".utf8), limits: Limits())
-        }
-        _ = try media.add(Self.track(1), label: "a", cname: "c", makeSSRC: make)
-        #expect(throws: NegotiationError.self) {
-            _ = try media.add(Self.track(2), label: "a", cname: "c", makeSSRC: make)
+            _ = try media.add(Self.track(2), of: "p", place: 0, label: "a", cname: "c")
         }
         let offer = try self.offer(of: &media)
-        for bad in [Array("no answer".utf8), [], Self.answer(offer) + Array("m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n".utf8)] {
-            #expect(throws: NegotiationError.self) { _ = try media.accept(answer: bad, limits: Limits()) }
-        }
+        let long = Self.answer(offer) + Array("m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n".utf8)
+        let bad = try Offer(parsing: long, limits: Limits())
+        #expect(throws: NegotiationError.self) { _ = try media.accept(answer: bad) }
         #expect(media.awaitsAnswer, "a bad answer leaves the offer open")
-        let accepted = try media.accept(answer: Self.answer(offer), limits: Limits())
+        let accepted = try media.accept(answer: Self.answer(to: offer))
         #expect(accepted.beginning.count == 1)
+    }
+
+    private func offer(of track: ForwardableTrack) throws -> String {
+        var media = Self.media()
+        _ = try media.add(track, of: "p", place: 0, label: "a", cname: "c")
+        return try offer(of: &media)
     }
 }

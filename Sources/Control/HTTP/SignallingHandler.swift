@@ -137,12 +137,24 @@ struct SignallingHandler: Sendable {
         id: String,
         request: Request
     ) async throws(Problem) -> Response {
+        let credentials = try await directory.credentials(of: id, key: key, role: kind.role)
         let body = try await body(of: request, type: Self.fragmentType)
+        let patch: PatchRequest
+        do throws(NegotiationError) {
+            patch = try PatchRequest(
+                parsing: body,
+                local: credentials.local,
+                remote: credentials.remote,
+                limits: configuration.limits
+            )
+        } catch {
+            throw Problem(error)
+        }
         let patched = try await directory.patch(
             id,
             key: key,
             role: kind.role,
-            body: body,
+            patch,
             ifMatch: request.headers[.ifMatch]
         )
         switch patched {

@@ -234,6 +234,8 @@ struct ControlSession: Sendable {
                 socket.close(.policyViolation, "Too many messages.")
                 return nil
             }
+            // Whether he may is looked at first: an offer may be long.
+            try await directory.checkPublishing(by: peer)
             let offer = try parse(message.sdp)
             let privacy = try privacy(message.privacy)
             return try await directory.publish(streams, offer: offer, privacy: privacy, by: peer)
@@ -253,8 +255,11 @@ struct ControlSession: Sendable {
             await directory.refuse(key, by: peer)
         case "update": try await update(message, peer)
         case "answer":
-            guard let sdp = message.sdp else { throw Problem.badMessage("sdp is missing.") }
-            try await directory.accept(answer: Array(sdp.utf8), to: message.offer, from: peer)
+            guard message.sdp != nil else { throw Problem.badMessage("sdp is missing.") }
+            if try await directory.awaitsAnswer(to: message.offer, from: peer) {
+                let answer = try parse(message.sdp)
+                try await directory.accept(answer: answer, to: message.offer, from: peer)
+            }
         case "candidate": break
         case "restart":
             switch message.action {
@@ -404,15 +409,5 @@ extension ServerConfiguration.ICEServer {
         if let username { object["username"] = .string(username) }
         if let credential { object["credential"] = .string(credential) }
         return .object(object)
-    }
-}
-
-extension Limits {
-    /// For the descriptions of a room's peers, which have many m-lines.
-    var ofRooms: Limits {
-        var limits = self
-        limits.mediaSections = max(mediaSections, roomMediaSections)
-        limits.bodyBytes = max(bodyBytes, controlMessageBytes)
-        return limits
     }
 }

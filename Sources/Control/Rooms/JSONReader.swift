@@ -230,11 +230,16 @@ struct JSONReader {
         byte == UInt8(ascii: "-") || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
     }
 
+    /// A number of so many digits and nothing else is one that a `Double` holds.
+    private static let plainDigits = 300
+
     /// RFC 8259 §6.
     private mutating func readNumber() throws(Malformed) -> String {
         let start = position
         if current == UInt8(ascii: "-") { position += 1 }
         if current == UInt8(ascii: "0") { position += 1 } else { try digits() }
+        let isPlain = position - start <= Self.plainDigits
+        let integerEnd = position
         if current == UInt8(ascii: ".") {
             position += 1
             try digits()
@@ -245,6 +250,7 @@ struct JSONReader {
             try digits()
         }
         let text = String(decoding: bytes[start..<position], as: UTF8.self)
+        if isPlain, position == integerEnd { return text }
         guard let number = Double(text), number.isFinite else {
             throw malformed(.other("is a number that is too large"))
         }

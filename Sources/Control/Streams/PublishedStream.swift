@@ -30,13 +30,15 @@ struct PublishedStream {
     /// Counts publishers that have gone, so that a linger that was outlived ends nothing.
     var departures = 0
 
+    /// Who publishes it, as viewers' m-lines are shared out: a room's peer with all its streams, or a stream of WHIP.
+    var publisherName: String {
+        if case .roomPeer(let id) = owner { return id }
+        return label
+    }
+
     /// Whether a publisher's offer fits the tracks that are there: then viewers need not negotiate again.
     func fits(_ sources: [NegotiatedSource]) -> Bool {
-        sources.count == tracks.count
-            && zip(sources, tracks).allSatisfy { source, track in
-                source.parameters.codec == track.codec && source.parameters.formatParameters == track.formatParameters
-                    && source.encodings.count == track.encodings.count
-            }
+        sources.count == tracks.count && zip(sources, tracks).allSatisfy { source, track in track.fits(source) }
     }
 }
 

@@ -13,6 +13,15 @@ extension StreamDirectory {
 
     // MARK: Sending
 
+    /// Whether a peer may publish, and now: what can be said before his offer is read.
+    func checkPublishing(by id: String) throws(Problem) {
+        guard let peer = roomPeers[id] else { throw .notInRoom }
+        guard peer.rights.contains(.publish) else { throw .forbidden }
+        guard !pendingPublishers.contains(id) else {
+            throw Problem.conflicting("A publish of yours is under way: wait for its answer.")
+        }
+    }
+
     /// Answers a peer's offer: from now on he publishes these streams and no others.
     func publish(
         _ specifications: [ClientMessage.Stream],
@@ -20,11 +29,9 @@ extension StreamDirectory {
         privacy declared: PrivacyMode?,
         by id: String
     ) async throws(Problem) -> JSONValue {
+        try checkPublishing(by: id)
         guard let peer = roomPeers[id], let room = rooms[peer.room] else { throw .notInRoom }
-        guard peer.rights.contains(.publish) else { throw .forbidden }
-        guard pendingPublishers.insert(id).inserted else {
-            throw Problem.conflicting("A publish of yours is under way: wait for its answer.")
-        }
+        pendingPublishers.insert(id)
         defer { pendingPublishers.remove(id) }
         let declared = declared ?? offer.declaredPrivacy ?? peer.declaredPrivacy
         if let declared, declared != room.privacy { throw .privacy(room.privacy) }
@@ -163,10 +170,19 @@ extension StreamDirectory {
         to wanted: [(key: StreamKey, specification: ClientMessage.Stream)]
     ) throws(Problem) -> [PublishedChange] {
         var changes: [PublishedChange] = []
+        var taken: Set<String> = []
         for (key, specification) in wanted {
-            let own = sources.filter { specification.mids.contains($0.parameters.mid) }
+            let mids = Set(specification.mids)
+            guard taken.isDisjoint(with: mids) else { throw Problem.badMessage("Each m-line belongs to one stream.") }
+            taken.formUnion(mids)
+            let own = sources.filter { mids.contains($0.parameters.mid) }
             guard !own.isEmpty else {
                 throw Problem.badMessage("A stream's mids have to name m-lines that the offer sends on.")
+            }
+            do throws(NegotiationError) {
+                try own.checkAsStream(limits)
+            } catch {
+                throw Problem(error)
             }
             changes.append(PublishedChange(key: key, specification: specification, sources: own))
         }
@@ -217,6 +233,15 @@ extension StreamDirectory {
 
     // MARK: Receiving
 
+    /// The m-lines of a receiving connection that begins: its keys are new, so it may send with any SSRC.
+    func makeOutgoingMedia() -> OutgoingMedia {
+        OutgoingMedia(
+            maximumLines: limits.roomMediaSections,
+            maximumLinesPerPublisher: limits.roomMediaSectionsPerPublisher,
+            ssrcs: makeSSRCs()
+        )
+    }
+
     /// Gives a peer the m-lines of a stream, or of those of its tracks that he has chosen; `offerIfNeeded` offers them.
     ///
     /// - Parameter anew: Whether those that he has already may not be the ones that he has chosen.
@@ -226,25 +251,27 @@ extension StreamDirectory {
             return
         }
         let chosen = roomPeers[id]?.chosenTracks[key]
-        let wanted = stream.tracks.enumerated().filter { chosen?.contains($0.offset) ?? true }.map(\.element)
+        let wanted = stream.tracks.enumerated().filter { chosen?.contains($0.offset) ?? true }
         let before = roomPeers[id]?.subscribed[key] ?? []
-        let ending = before.filter { track in !wanted.contains { $0.track == track } }
+        let ending = before.filter { track in !wanted.contains { $0.element.track == track } }
         stopSending(ending, to: id)
         for track in ending where roomPeers[id]?.quality[key]?.removeValue(forKey: track) != nil {
             qualityDue.insert(id)
         }
-        var random = SecureRandom()
         var tracks: [TrackID] = []
-        for track in wanted {
+        for (place, track) in wanted {
             if before.contains(track.track) {
                 tracks.append(track.track)
                 continue
             }
             do throws(NegotiationError) {
-                _ = try roomPeers[id]?.outgoing.add(track, label: stream.label, cname: stream.label) {
-                    // A collision among the few of a session is as good as impossible, and 0 is nobody's.
-                    UInt32(truncatingIfNeeded: random.next()) | 1
-                }
+                _ = try roomPeers[id]?.outgoing.add(
+                    track,
+                    of: stream.publisherName,
+                    place: place,
+                    label: stream.label,
+                    cname: stream.label
+                )
                 tracks.append(track.track)
             } catch {
                 roomPeers[id]?.socket?.send(Problem(error).json(replyingTo: nil, stream: key))
@@ -389,18 +416,27 @@ extension StreamDirectory {
         ])
     }
 
-    /// Takes a peer's answer to our offer in.
+    /// Whether a peer's answer is one to our last offer: what can be said before it is read.
     ///
     /// - Parameter number: The offer's; an answer to one before the last is ignored.
-    func accept(answer text: [UInt8], to number: UInt64?, from id: String) async throws(Problem) {
-        guard var peer = roomPeers[id] else { throw .notInRoom }
-        if let number, number != peer.outgoing.version { return }
-        guard let receiving = peer.receiving, var session = sessions[receiving.session] else {
+    func awaitsAnswer(to number: UInt64?, from id: String) throws(Problem) -> Bool {
+        guard let peer = roomPeers[id] else { throw .notInRoom }
+        if let number, number != peer.outgoing.version { return false }
+        guard peer.outgoing.awaitsAnswer, let receiving = peer.receiving, sessions[receiving.session] != nil else {
             throw Problem.conflicting("No offer waits for an answer.")
+        }
+        return true
+    }
+
+    /// Takes a peer's answer to our offer in.
+    func accept(answer: Offer, to number: UInt64?, from id: String) async throws(Problem) {
+        guard try awaitsAnswer(to: number, from: id) else { return }
+        guard var peer = roomPeers[id], let receiving = peer.receiving, var session = sessions[receiving.session] else {
+            throw .notInRoom
         }
         var accepted: OutgoingMedia.Accepted
         do throws(NegotiationError) {
-            accepted = try peer.outgoing.accept(answer: text, limits: limits.ofRooms)
+            accepted = try peer.outgoing.accept(answer: answer)
         } catch {
             throw Problem(error)
         }
@@ -473,7 +509,7 @@ extension StreamDirectory {
             guard peer.receiving?.session == session else { return }
             peer.receiving = nil
             // The client makes its connection anew, with m-lines from the first.
-            peer.outgoing = OutgoingMedia(maximumLines: limits.roomMediaSections)
+            peer.outgoing = makeOutgoingMedia()
             peer.subscribed = [:]
             peer.quality = [:]
             qualityDue.insert(id)
@@ -487,7 +523,7 @@ extension StreamDirectory {
         guard let peer = roomPeers[id] else { throw .notInRoom }
         guard limiter.admits(peer.address) else { throw .tooManyRequests }
         roomPeers[id]?.receiving = nil
-        roomPeers[id]?.outgoing = OutgoingMedia(maximumLines: limits.roomMediaSections)
+        roomPeers[id]?.outgoing = makeOutgoingMedia()
         roomPeers[id]?.subscribed = [:]
         roomPeers[id]?.quality = [:]
         qualityDue.insert(id)

@@ -81,7 +81,7 @@ extension StreamDirectory {
             declaredPrivacy: request.tokenPrivacy,
             policy: request.policy,
             socket: socket,
-            outgoing: OutgoingMedia(maximumLines: limits.roomMediaSections)
+            outgoing: makeOutgoingMedia()
         )
         roomPeers[peer.id] = peer
         roomPeersByResumption[peer.resumption] = peer.id

@@ -86,6 +86,7 @@ actor StreamDirectory {
         var answer: PublisherAnswer
         do throws(NegotiationError) {
             answer = try offer.answerPublisher(local: local)
+            try answer.sources.checkAsStream(limits)
             if let existing, !existing.fits(answer.sources) {
                 // Other codecs: nobody who watches now could follow.
                 endStream(key)
@@ -199,20 +200,15 @@ actor StreamDirectory {
 
         let worker = leastLoadedWorker()
         let local = makeLocalEndpoint(worker, privacy: stream.privacy)
-        var random = SecureRandom()
-        var used: Set<UInt32> = [0]
         let answer: ViewerAnswer
         do throws(NegotiationError) {
             answer = try offer.answerViewer(
                 tracks: stream.tracks,
                 streamLabel: stream.label,
                 cname: stream.label,
-                local: local
-            ) {
-                var ssrc: UInt32
-                repeat { ssrc = UInt32(truncatingIfNeeded: random.next()) } while !used.insert(ssrc).inserted
-                return ssrc
-            }
+                local: local,
+                ssrcs: makeSSRCs()
+            )
         } catch {
             throw Problem(error)
         }
@@ -242,6 +238,17 @@ actor StreamDirectory {
 
     // MARK: Sessions
 
+    /// Both sides' ICE credentials, by which a PATCH is understood.
+    func credentials(
+        of id: String,
+        key: StreamKey,
+        role: Session.Role
+    ) throws(Problem) -> (local: ICECredentials, remote: ICECredentials) {
+        guard let session = sessions[id], session.purpose == .init(role, key), let remote = session.remoteCredentials
+        else { throw .noSuchSession }
+        return (session.local.credentials, remote)
+    }
+
     /// Trickle ICE and ICE restart.
     ///
     /// - Parameter ifMatch: The request's `If-Match`.
@@ -249,23 +256,11 @@ actor StreamDirectory {
         _ id: String,
         key: StreamKey,
         role: Session.Role,
-        body: [UInt8],
+        _ request: PatchRequest,
         ifMatch: String?
     ) async throws(Problem) -> PatchedSession {
         guard var session = sessions[id], session.purpose == .init(role, key) else { throw .noSuchSession }
         if let ifMatch, ifMatch != "*", ifMatch != session.tag { throw .differentETag }
-        guard let remoteCredentials = session.remoteCredentials else { throw .noSuchSession }
-        let request: PatchRequest
-        do throws(NegotiationError) {
-            request = try PatchRequest(
-                parsing: body,
-                local: session.local.credentials,
-                remote: remoteCredentials,
-                limits: limits
-            )
-        } catch {
-            throw Problem(error)
-        }
         switch request {
         case .trickle:
             return .trickled(privacy: session.local.privacy)
@@ -343,13 +338,22 @@ actor StreamDirectory {
 
     /// The streams with their sessions' peers, for the operator.
     var roster: [RosterEntry] {
-        streams.values.map { stream in
+        var inRooms: [StreamKey: [PeerID]] = [:]
+        for peer in roomPeers.values {
+            guard let receiving = peer.receiving, receiving.isAdded, let session = sessions[receiving.session] else {
+                continue
+            }
+            for (key, tracks) in peer.subscribed where tracks.contains(where: { peer.outgoing.ssrc(of: $0) != nil }) {
+                inRooms[key, default: []].append(session.peer)
+            }
+        }
+        return streams.values.map { stream in
             RosterEntry(
                 room: stream.key.room.text,
                 stream: stream.key.stream.text,
                 privacy: stream.privacy,
                 publisher: stream.publisher.flatMap { sessions[$0]?.peer },
-                viewers: stream.viewers.compactMap { sessions[$0]?.peer }
+                viewers: stream.viewers.compactMap { sessions[$0]?.peer } + inRooms[stream.key, default: []]
             )
         }
     }
@@ -468,6 +472,11 @@ actor StreamDirectory {
         sessionsByPeer[session.peer] = session.id
         peersByWorker[session.worker.rawValue] += 1
         peersByAddress[session.address, default: 0] += 1
+    }
+
+    func makeSSRCs() -> SSRCSequence {
+        var random = SecureRandom()
+        return SSRCSequence(using: &random)
     }
 
     func makeLocalEndpoint(_ worker: WorkerIndex, privacy: PrivacyMode) -> LocalEndpoint {

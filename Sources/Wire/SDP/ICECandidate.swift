@@ -35,7 +35,7 @@ public struct ICECandidate: Sendable, Hashable {
     /// Nil when the text is not a candidate, or its address is a name: mDNS names (RFC 8828) are common, and an ICE-lite
     /// agent has no use for a candidate that it can't resolve.
     public init?(_ value: String) {
-        let fields = value.split(separator: " ")
+        let fields = value.words(atMost: 65)
         guard fields.count >= 8, fields.count <= 64, fields[6] == "typ", fields[0].utf8.count <= 32,
             let component = Int(fields[1]), (1...256).contains(component),
             let priority = UInt32(fields[3]),

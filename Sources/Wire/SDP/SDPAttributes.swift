@@ -1,5 +1,35 @@
 /// The typed forms of the attributes that JSEP uses. Each is nil when its text is not what its RFC says; callers ignore it
-/// then, as RFC 8866 §5.13 has them do with attributes that they don't understand.
+/// then, as RFC 8866 §5.13 has them do with attributes that they don't understand. Fields stand apart by any blanks.
+
+extension Substring {
+    /// What stands between separators, none of it empty. By bytes: to find characters in a stranger's text can take the square of its
+    /// length.
+    func fields(_ separator: UInt8, atMost count: Int = .max) -> [Substring] {
+        utf8.split(separator: separator, maxSplits: count - 1).map { Substring($0) }
+    }
+
+    /// What stands between blanks.
+    func words(atMost count: Int = .max) -> [Substring] {
+        utf8.split(maxSplits: count - 1, whereSeparator: SDPLines.isBlank).map { Substring($0) }
+    }
+
+    /// The text without blanks around it.
+    var trimmed: Substring {
+        var rest = utf8[...]
+        while let first = rest.first, SDPLines.isBlank(first) { rest.removeFirst() }
+        while let last = rest.last, SDPLines.isBlank(last) { rest.removeLast() }
+        return Substring(rest)
+    }
+}
+
+extension String {
+    /// What stands between separators, none of it empty.
+    func fields(_ separator: UInt8, atMost count: Int = .max) -> [Substring] {
+        self[...].fields(separator, atMost: count)
+    }
+    /// What stands between blanks: as SDP's lists have it.
+    public func words(atMost count: Int = .max) -> [Substring] { self[...].words(atMost: count) }
+}
 
 /// `a=rtpmap:111 opus/48000/2` (RFC 8866 §6.6).
 public struct RTPMap: Sendable, Hashable {
@@ -11,10 +41,10 @@ public struct RTPMap: Sendable, Hashable {
     public var channels: Int
 
     public init?(_ value: String) {
-        let fields = value.split(separator: " ", maxSplits: 1)
+        let fields = value.words(atMost: 2)
         guard fields.count == 2, let payloadType = UInt8(fields[0]), payloadType < 128 else { return nil }
-        let parts = fields[1].split(separator: "/")
-        guard parts.count >= 2, let clockRate = UInt32(parts[1].filter { !$0.isWhitespace }) else { return nil }
+        let parts = fields[1].fields(UInt8(ascii: "/"), atMost: 4).map(\.trimmed)
+        guard parts.count >= 2, let clockRate = UInt32(parts[1]) else { return nil }
         self.payloadType = payloadType
         encodingName = String(parts[0])
         self.clockRate = clockRate
@@ -29,16 +59,45 @@ public struct FormatParameters: Sendable, Hashable {
 
     public init(text: String) { self.text = text }
 
-    /// A parameter's value; names are compared without case.
+    /// A parameter's value; names are compared without case, and blanks around either are none of it.
+    ///
+    /// - Parameter name: In lower case.
     public subscript(name: String) -> String? {
-        for parameter in text.split(separator: ";") {
-            let pair = parameter.split(separator: "=", maxSplits: 1)
-            guard pair.count == 2 else { continue }
-            if pair[0].filter({ !$0.isWhitespace }).lowercased() == name {
-                return String(pair[1].drop(while: \.isWhitespace))
-            }
+        let bytes = Array(text.utf8)
+        var start = 0
+        while start < bytes.count {
+            let end = bytes[start...].firstIndex(of: UInt8(ascii: ";")) ?? bytes.count
+            if let value = Self.value(of: name, in: bytes[start..<end]) { return value }
+            start = end + 1
         }
         return nil
+    }
+
+    /// - Parameter parameter: `name=value`.
+    private static func value(of name: String, in parameter: ArraySlice<UInt8>) -> String? {
+        guard let equals = parameter.firstIndex(of: UInt8(ascii: "=")) else { return nil }
+        let found = trimmed(parameter[..<equals])
+        guard found.count == name.utf8.count,
+            zip(found, name.utf8).allSatisfy({ $0 == $1 || isLetter($0) && $0 | 0x20 == $1 })
+        else { return nil }
+        return String(decoding: trimmed(parameter[(equals + 1)...]), as: UTF8.self)
+    }
+
+    private static func isLetter(_ byte: UInt8) -> Bool { byte | 0x20 >= 0x61 && byte | 0x20 <= 0x7A }
+
+    private static func trimmed(_ bytes: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+        var rest = bytes
+        while let first = rest.first, SDPLines.isBlank(first) { rest.removeFirst() }
+        while let last = rest.last, SDPLines.isBlank(last) { rest.removeLast() }
+        return rest
+    }
+
+    /// The same with another value of a parameter, which stands at the end.
+    public func setting(_ name: String, to value: String) -> FormatParameters {
+        let others = text.fields(UInt8(ascii: ";")).filter {
+            $0.fields(UInt8(ascii: "="), atMost: 2).first?.trimmed.lowercased() != name
+        }
+        return FormatParameters(text: (others.map { String($0.trimmed) } + ["\(name)=\(value)"]).joined(separator: ";"))
     }
 }
 
@@ -51,9 +110,9 @@ public struct ExtensionMap: Sendable, Hashable {
     public var uri: String
 
     public init?(_ value: String) {
-        let fields = value.split(separator: " ")
+        let fields = value.words(atMost: 3)
         guard fields.count >= 2 else { return nil }
-        let parts = fields[0].split(separator: "/")
+        let parts = fields[0].fields(UInt8(ascii: "/"), atMost: 3)
         guard let first = parts.first, let id = UInt8(first), id > 0 else { return nil }
         self.id = id
         direction = parts.count > 1 ? String(parts[1]) : nil
@@ -67,7 +126,7 @@ public struct SSRCGroup: Sendable, Hashable {
     public var ssrcs: [UInt32]
 
     public init?(_ value: String) {
-        let fields = value.split(separator: " ")
+        let fields = value.words(atMost: 34)
         guard let semantics = fields.first, fields.count <= 33 else { return nil }
         self.semantics = String(semantics)
         ssrcs = fields.dropFirst().compactMap { UInt32($0) }
@@ -86,7 +145,7 @@ public struct RestrictionIdentifier: Sendable, Hashable {
     public var restrictions: [String]
 
     public init?(_ value: String) {
-        let fields = value.split(separator: " ", maxSplits: 2)
+        let fields = value.words(atMost: 3)
         guard fields.count >= 2, fields[0].utf8.count <= 255,
             fields[0].utf8.allSatisfy({
                 ($0 >= 0x30 && $0 <= 0x39) || ($0 | 0x20 >= 0x61 && $0 | 0x20 <= 0x7A) || $0 == 0x2D || $0 == 0x5F
@@ -101,9 +160,10 @@ public struct RestrictionIdentifier: Sendable, Hashable {
         payloadTypes = []
         restrictions = []
         if fields.count == 3 {
-            for restriction in fields[2].split(separator: ";") {
-                if restriction.hasPrefix("pt=") {
-                    payloadTypes = restriction.dropFirst(3).split(separator: ",").compactMap { UInt8($0) }
+            for restriction in fields[2].fields(UInt8(ascii: ";")).map(\.trimmed) {
+                let pair = restriction.fields(UInt8(ascii: "="), atMost: 2)
+                if pair.count == 2, pair[0] == "pt" {
+                    payloadTypes = pair[1].fields(UInt8(ascii: ",")).compactMap { UInt8($0.trimmed) }
                 } else {
                     restrictions.append(String(restriction))
                 }
@@ -127,14 +187,15 @@ public struct Simulcast: Sendable, Hashable {
     public init?(_ value: String) {
         send = []
         receive = []
-        let fields = value.split(separator: " ")
+        let fields = value.words(atMost: 5)
         guard fields.count == 2 || fields.count == 4 else { return nil }
         for index in stride(from: 0, to: fields.count, by: 2) {
-            let streams = fields[index + 1].split(separator: ";").prefix(32).map { stream in
-                stream.split(separator: ",").prefix(32).map { item in
-                    Alternative(
-                        rid: String(item.hasPrefix("~") ? item.dropFirst() : item),
-                        isPaused: item.hasPrefix("~")
+            let streams = fields[index + 1].fields(UInt8(ascii: ";"), atMost: 33).prefix(32).map { stream in
+                stream.fields(UInt8(ascii: ","), atMost: 33).prefix(32).map { item in
+                    let isPaused = item.utf8.first == UInt8(ascii: "~")
+                    return Alternative(
+                        rid: String(Substring(item.utf8.dropFirst(isPaused ? 1 : 0))),
+                        isPaused: isPaused
                     )
                 }
             }
@@ -150,9 +211,10 @@ public struct Simulcast: Sendable, Hashable {
 extension CertificateFingerprint {
     /// `sha-256 AB:CD:…` (RFC 8122 §5). Nil for hash functions that are too weak or unknown to us.
     public init?(_ value: String) {
-        let fields = value.split(separator: " ")
-        guard fields.count == 2, let algorithm = Algorithm(rawValue: fields[0].lowercased()) else { return nil }
-        let octets = fields[1].split(separator: ":")
+        let fields = value.words(atMost: 3)
+        guard fields.count == 2, fields[0].utf8.count <= 16, let algorithm = Algorithm(rawValue: fields[0].lowercased())
+        else { return nil }
+        let octets = fields[1].fields(UInt8(ascii: ":"), atMost: algorithm.digestLength + 1)
         guard octets.count == algorithm.digestLength, octets.allSatisfy({ $0.utf8.count == 2 }) else { return nil }
         let digest = octets.compactMap { UInt8($0, radix: 16) }
         guard digest.count == octets.count else { return nil }

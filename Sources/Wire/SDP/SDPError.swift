@@ -10,6 +10,10 @@ public enum SDPError: Error, Sendable, Hashable {
     case badVersion
     /// More m-lines than are allowed.
     case tooManyMediaSections(maximum: Int)
+    /// More lines than are allowed.
+    case tooManyLines(maximum: Int)
+    /// More attributes before the first m-line, or in the m-line that this line is of, than are allowed.
+    case tooManyAttributes(maximum: Int, line: Int)
     /// An m-line has no kind, port, protocol and format.
     case badMediaLine(Int)
     /// A required line is missing: `o=`, or `v=`.

@@ -30,43 +30,57 @@ public struct SessionDescription: Sendable, Hashable {
     ///   - text: UTF-8.
     ///   - maximumBytes: Longest text.
     ///   - maximumMediaSections: Most m-lines.
+    ///   - maximumLines: Most lines, empty ones among them.
+    ///   - maximumAttributes: Most attributes of the session, and of each m-line.
     public init(
         parsing text: [UInt8],
         maximumBytes: Int = 64 * 1024,
-        maximumMediaSections: Int = 16
+        maximumMediaSections: Int = 16,
+        maximumLines: Int = 10_000,
+        maximumAttributes: Int = 1024
     ) throws(SDPError) {
-        guard text.count <= maximumBytes else { throw .tooLong(maximum: maximumBytes) }
-        guard !text.contains(0), let string = String(validating: text, as: UTF8.self) else { throw .notText }
-        var lines = SDPLines(string)
+        var lines = try SDPLines(text, maximumBytes: maximumBytes, maximumLines: maximumLines)
 
-        guard let version = try lines.next(), version.type == "v", version.value == "0" else { throw .badVersion }
+        guard let version = try lines.next(), version.type == UInt8(ascii: "v"),
+            version.value.elementsEqual(CollectionOfOne(UInt8(ascii: "0")))
+        else { throw .badVersion }
         var origin: String?
+        // Those of the session, then of the m-line that is being read.
         var attributes: [SDPAttribute] = []
+        var sessionAttributes: [SDPAttribute]?
         var sections: [MediaSection] = []
+        func endLevel() {
+            if sections.isEmpty {
+                sessionAttributes = attributes
+            } else {
+                sections[sections.count - 1].attributes = attributes
+            }
+            attributes = []
+        }
         while let line = try lines.next() {
             switch line.type {
-            case "o" where sections.isEmpty:
-                origin = String(line.value)
-            case "m":
+            case UInt8(ascii: "o") where sections.isEmpty:
+                origin = String(decoding: line.value, as: UTF8.self)
+            case UInt8(ascii: "m"):
                 guard sections.count < maximumMediaSections else {
                     throw .tooManyMediaSections(maximum: maximumMediaSections)
                 }
                 guard let section = MediaSection(mediaLine: line.value) else { throw .badMediaLine(line.number) }
+                endLevel()
                 sections.append(section)
-            case "a":
-                let attribute = SDPAttribute(line: line.value)
-                if sections.isEmpty {
-                    attributes.append(attribute)
-                } else {
-                    sections[sections.count - 1].attributes.append(attribute)
+            case UInt8(ascii: "a"):
+                guard attributes.count < maximumAttributes else {
+                    throw .tooManyAttributes(maximum: maximumAttributes, line: line.number)
                 }
+                attributes.append(SDPAttribute(line: line.value))
             default:
                 // s=, t=, c=, b= and the like say nothing that ICE and BUNDLE don't say better.
                 break
             }
         }
+        endLevel()
         guard let origin else { throw .missing("o=") }
-        self.init(origin: origin, attributes: attributes, mediaSections: sections)
+        self.init(origin: origin, attributes: sessionAttributes ?? [], mediaSections: sections)
     }
 
     /// The description's text, with CRLF.
@@ -107,18 +121,23 @@ public struct MediaSection: Sendable, Hashable {
         self.attributes = attributes
     }
 
-    fileprivate init?(mediaLine: Substring) {
-        let fields = mediaLine.split(separator: " ")
-        guard fields.count >= 4, fields.count <= 3 + 128 else { return nil }
+    /// Most formats: as many as there are payload types.
+    private static let maximumFormats = 128
+    private static let maximumFieldBytes = 64
+
+    fileprivate init?(mediaLine: ArraySlice<UInt8>) {
+        let fields = mediaLine.split(maxSplits: 3 + Self.maximumFormats, whereSeparator: SDPLines.isBlank)
+        guard fields.count >= 4, fields.count <= 3 + Self.maximumFormats,
+            fields.allSatisfy({ $0.count <= Self.maximumFieldBytes })
+        else { return nil }
         // `<port>/<number of ports>` is allowed by the grammar and used by nobody with BUNDLE.
-        guard let port = fields[1].split(separator: "/").first.flatMap({ Int($0) }), (0...65535).contains(port) else {
-            return nil
-        }
+        let digits = String(decoding: fields[1].prefix { $0 != UInt8(ascii: "/") }.prefix(6), as: UTF8.self)
+        guard let port = Int(digits), (0...65535).contains(port) else { return nil }
         self.init(
-            kind: String(fields[0]),
+            kind: String(decoding: fields[0], as: UTF8.self),
             port: port,
-            proto: String(fields[2]),
-            formats: fields[3...].map(String.init)
+            proto: String(decoding: fields[2], as: UTF8.self),
+            formats: fields[3...].map { String(decoding: $0, as: UTF8.self) }
         )
     }
 
@@ -132,11 +151,14 @@ public struct MediaSection: Sendable, Hashable {
 
 extension SDPAttribute {
     /// - Parameter line: What follows `a=`.
-    init(line: Substring) {
-        if let colon = line.firstIndex(of: ":") {
-            self.init(String(line[..<colon]), String(line[line.index(after: colon)...]))
+    init(line: ArraySlice<UInt8>) {
+        if let colon = line.firstIndex(of: UInt8(ascii: ":")) {
+            self.init(
+                String(decoding: line[..<colon], as: UTF8.self),
+                String(decoding: line[(colon + 1)...], as: UTF8.self)
+            )
         } else {
-            self.init(String(line))
+            self.init(String(decoding: line, as: UTF8.self))
         }
     }
 
@@ -146,23 +168,38 @@ extension SDPAttribute {
     }
 }
 
-/// Steps through `<letter>=<value>` lines. Empty lines are skipped: some clients send them at the end.
+/// Steps through `<letter>=<value>` lines, byte by byte: what a character is for people costs far more to find out, and a line may be one
+/// of a hundred kilobytes. Empty lines are skipped, as some clients send them at the end, and so are blanks at the end of lines.
 struct SDPLines {
-    private var rest: Substring
+    private let bytes: [UInt8]
+    private let maximumLines: Int
+    private var position = 0
     private var number = 0
 
-    init(_ text: String) { rest = text[...] }
+    /// - Parameter bytes: Has to be UTF-8 without NUL.
+    init(_ bytes: [UInt8], maximumBytes: Int, maximumLines: Int) throws(SDPError) {
+        guard bytes.count <= maximumBytes else { throw .tooLong(maximum: maximumBytes) }
+        guard !bytes.contains(0), String(validating: bytes, as: UTF8.self) != nil else { throw .notText }
+        self.bytes = bytes
+        self.maximumLines = maximumLines
+    }
 
-    mutating func next() throws(SDPError) -> (type: Character, value: Substring, number: Int)? {
-        while !rest.isEmpty {
+    static func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
+
+    mutating func next() throws(SDPError) -> (type: UInt8, value: ArraySlice<UInt8>, number: Int)? {
+        while position < bytes.count {
+            guard number < maximumLines else { throw .tooManyLines(maximum: maximumLines) }
             number += 1
-            // In Swift CR LF is one character, and it is a newline as LF alone is.
-            let end = rest.firstIndex(where: \.isNewline) ?? rest.endIndex
-            let line = rest[..<end]
-            rest = end == rest.endIndex ? rest[end...] : rest[rest.index(after: end)...]
-            if line.allSatisfy(\.isWhitespace) { continue }
-            guard let type = line.first, line.dropFirst().first == "=" else { throw .badLine(number) }
-            return (type, line.dropFirst(2), number)
+            let start = position
+            while position < bytes.count, bytes[position] != 0x0A, bytes[position] != 0x0D { position += 1 }
+            var end = position
+            // CR LF is one end of a line.
+            let isPair = position + 1 < bytes.count && bytes[position] == 0x0D && bytes[position + 1] == 0x0A
+            position = min(position + (isPair ? 2 : 1), bytes.count)
+            while end > start, Self.isBlank(bytes[end - 1]) { end -= 1 }
+            if end == start { continue }
+            guard end - start >= 2, bytes[start + 1] == UInt8(ascii: "=") else { throw .badLine(number) }
+            return (bytes[start], bytes[(start + 2)..<end], number)
         }
         return nil
     }

@@ -34,21 +34,20 @@ public struct TrickleFragment: Sendable, Hashable {
         parsing text: [UInt8],
         maximumBytes: Int = 64 * 1024,
         maximumMediaSections: Int = 16,
-        maximumCandidates: Int = 64
+        maximumCandidates: Int = 64,
+        maximumLines: Int = 10_000
     ) throws(SDPError) {
-        guard text.count <= maximumBytes else { throw .tooLong(maximum: maximumBytes) }
-        guard !text.contains(0), let string = String(validating: text, as: UTF8.self) else { throw .notText }
-        var lines = SDPLines(string)
+        var lines = try SDPLines(text, maximumBytes: maximumBytes, maximumLines: maximumLines)
         var sections = [Section()]
         var candidates = 0
         while let line = try lines.next() {
-            if line.type == "m" {
+            if line.type == UInt8(ascii: "m") {
                 guard sections.count <= maximumMediaSections else {
                     throw .tooManyMediaSections(maximum: maximumMediaSections)
                 }
                 sections.append(Section())
             }
-            guard line.type == "a" else { continue }
+            guard line.type == UInt8(ascii: "a") else { continue }
             let attribute = SDPAttribute(line: line.value)
             let last = sections.count - 1
             switch (attribute.name, attribute.value) {
