@@ -62,12 +62,17 @@ struct Mutator {
 
     private static let lines = [
         "a=extmap:# urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id", "a=extmap:# urn:3gpp:video-orientation",
-        "a=group:BUNDLE # #", "a=group:BUNDLE 0", "a=rtpmap:# VP8/90000", "a=rtpmap:# H264/90000", "a=rtpmap:# rtx/90000",
+        "a=group:BUNDLE # #", "a=group:BUNDLE 0", "a=rtpmap:# VP8/90000", "a=rtpmap:# H264/90000",
+        "a=rtpmap:# rtx/90000",
         "a=rtpmap:# opus/48000/2", "a=fmtp:# apt=#", "a=fmtp:# packetization-mode=#;profile-level-id=42e01f",
-        "a=rtcp-fb:# nack pli", "a=rtcp-fb:* transport-cc", "a=rid:# send pt=#", "a=simulcast:send #;#;#", "a=ssrc:# cname:x",
-        "a=ssrc-group:FID # #", "a=ssrc-group:SIM # # #", "a=mid:#", "a=bundle-only", "a=rtcp-mux", "a=sendonly", "a=recvonly",
-        "a=inactive", "a=candidate:# 1 udp # 192.0.2.1 9 typ host", "a=ice-ufrag:abcd", "a=setup:passive", "a=end-of-candidates",
-        "m=video 9 UDP/TLS/RTP/SAVPF # # #", "m=audio 0 UDP/TLS/RTP/SAVPF #", "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
+        "a=rtcp-fb:# nack pli", "a=rtcp-fb:* transport-cc", "a=rid:# send pt=#", "a=simulcast:send #;#;#",
+        "a=ssrc:# cname:x",
+        "a=ssrc-group:FID # #", "a=ssrc-group:SIM # # #", "a=mid:#", "a=bundle-only", "a=rtcp-mux", "a=sendonly",
+        "a=recvonly",
+        "a=inactive", "a=candidate:# 1 udp # 192.0.2.1 9 typ host", "a=ice-ufrag:abcd", "a=setup:passive",
+        "a=end-of-candidates",
+        "m=video 9 UDP/TLS/RTP/SAVPF # # #", "m=audio 0 UDP/TLS/RTP/SAVPF #",
+        "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
         "a=x-sluice-privacy:e2ee", "a=sctp-port:#", "a=x",
     ]
 

@@ -172,7 +172,9 @@ private func check(_ answer: String, answers offer: [UInt8]) {
     guard let group = answer.value("group")?.split(separator: " ").map(String.init) else { return }
     let taken = answer.mediaSections.filter { $0.port != 0 }.compactMap { $0.value("mid") }
     precondition(group.first == "BUNDLE" && Set(group.dropFirst()) == Set(taken))
-    if let tagged = group.dropFirst().first, let place = answer.mediaSections.firstIndex(where: { $0.value("mid") == tagged }) {
+    if let tagged = group.dropFirst().first,
+        let place = answer.mediaSections.firstIndex(where: { $0.value("mid") == tagged })
+    {
         // Another than the first only where it has a transport of its own.
         let suggested = offer.attributes.lazy.filter { $0.name == "group" }.compactMap { $0.value?.words(atMost: 3) }
             .contains { $0.count > 1 && $0[1] == tagged }
