@@ -26,6 +26,23 @@ import Wire
         #expect(elements.map(\.length) == [0, 3])
     }
 
+    /// RFC 8285 §4.2: of the one-byte form, identifier 0 with a length ends the extension, as identifier 15 does. Padding is one byte in
+    /// both forms, and of the two-byte form every other identifier is an element's.
+    @Test(
+        arguments: [
+            ("bede0002 10 aa 02 bb cc dd 20 ee", [1]),
+            ("bede0002 02 bb cc dd 10 aa 20 ee", []),
+            ("bede0002 10 aa f0 bb 20 cc 00 00", [1]),
+            ("bede0002 00 10 aa 00 00 20 cc 00", [1, 2]),
+            ("10000002 00 01 01 aa 00 0f 01 bb", [1, 15]),
+            ("10000002 10 00 00 03 01 aa 00 00", [16, 3]),
+        ] as [(String, [UInt8])]
+    )
+    func identifierZeroEndsTheOneByteForm(elements: String, identifiers: [UInt8]) throws {
+        let packet = hex("9060 0001 00000000 00000001 \(elements)")
+        #expect(try RTPHeader(packet).elements(packet).map(\.id) == identifiers)
+    }
+
     @Test func anElementBeyondTheExtensionEndsIt() throws {
         let packet = hex("9060 0001 00000000 00000001 bede0001 1f 01 02 03")
         #expect(try RTPHeader(packet).elements(packet).isEmpty)

@@ -37,7 +37,7 @@ public struct HeaderExtensionReader: BitwiseCopyable, Sendable {
         while offset < end {
             let prefix = bytes.byte(at: offset)
             if prefix == 0 {
-                // RFC 8285 §4.1.2: padding. A one-byte element with identifier 0 and a length is padding as well.
+                // RFC 8285 §4.1.2: padding, one byte in both forms.
                 offset += 1
                 continue
             }
@@ -51,14 +51,15 @@ public struct HeaderExtensionReader: BitwiseCopyable, Sendable {
                 value = offset + 2
             } else {
                 id = prefix >> 4
-                // RFC 8285 §4.2: identifier 15 ends the extension.
-                guard id != 15 else { break }
+                // RFC 8285 §4.2: identifier 15 ends the extension, and so does identifier 0 with a length. Of the two-byte form
+                // any identifier but 0 is an element's.
+                guard id != 15, id != 0 else { break }
                 length = Int(prefix & 0x0F) + 1
                 value = offset + 1
             }
             guard value + length <= end else { break }
             offset = value + length
-            if id != 0 { return HeaderExtensionElement(id: id, offset: value, length: length) }
+            return HeaderExtensionElement(id: id, offset: value, length: length)
         }
         offset = end
         return nil
