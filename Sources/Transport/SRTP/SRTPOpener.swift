@@ -26,23 +26,18 @@ public final class SRTPOpener {
     /// source to be found at once, and little for garbage to cost.
     private static let guesses = 16
 
-    private struct Source {
-        let ssrc: UInt32
-        var window = ReplayWindow()
-    }
-
     private let profile: SRTPProfile
     private let rtp: SRTPCipher
     private let rtcp: SRTPCipher
-    private let maximumSources: Int
-    private var rtpSources: ContiguousArray<Source> = []
-    private var rtcpSources: ContiguousArray<Source> = []
+    private var rtpSources: SRTPSourceTable
+    private var rtcpSources: SRTPSourceTable
     private var guessesLeft = SRTPOpener.guesses
     private var guessesRefused: UInt = 0
     /// How many packets have been tried with the next rollover counter.
     private(set) var guessesMade = 0
 
-    /// - Parameter maximumSources: Most SSRCs that the peer may use.
+    /// - Parameter maximumSources: Most SSRCs that the peer may use at a time; when it uses another, what of the one that was silent for
+    ///   longest comes out of order is not accepted any more.
     public init(
         profile: SRTPProfile,
         masterKey: [UInt8],
@@ -50,11 +45,10 @@ public final class SRTPOpener {
         maximumSources: Int
     ) throws(SRTPError) {
         self.profile = profile
-        self.maximumSources = maximumSources
         rtp = try SRTPCipher(profile, .rtp, masterKey: masterKey, masterSalt: masterSalt, encrypts: false)
         rtcp = try SRTPCipher(profile, .rtcp, masterKey: masterKey, masterSalt: masterSalt, encrypts: false)
-        rtpSources.reserveCapacity(4)
-        rtcpSources.reserveCapacity(4)
+        rtpSources = SRTPSourceTable(capacity: maximumSources)
+        rtcpSources = SRTPSourceTable(capacity: maximumSources)
     }
 
     /// Opens an SRTP packet in place.
@@ -63,17 +57,11 @@ public final class SRTPOpener {
     public func open(_ packet: UnsafeMutableRawBufferPointer, header: RTPHeader) -> SRTPOpenResult {
         let length = packet.count - profile.rtpTagLength
         guard length >= header.payloadOffset else { return .rejected(.malformed) }
-        let place = rtpSources.firstIndex { $0.ssrc == header.ssrc }
-        if place == nil, rtpSources.count >= maximumSources { return .rejected(.tooManySources) }
-        var index: UInt64
-        if let place {
-            let estimate = Self.index(of: header.sequenceNumber, near: rtpSources[place].window.highest)
-            guard let estimate, rtpSources[place].window.accepts(estimate) else {
-                return openOfNextCycle(packet, header, source: place, estimate: estimate)
-            }
-            index = estimate
-        } else {
-            index = UInt64(header.sequenceNumber)
+        let place = rtpSources.find(header.ssrc)
+        if case .full = place { return .rejected(.tooManySources) }
+        let estimate = Self.index(of: header.sequenceNumber, near: rtpSources.highest(at: place))
+        guard var index = estimate, rtpSources.accepts(index, at: place) else {
+            return openOfNextCycle(packet, header, at: place, estimate: estimate)
         }
 
         if let rejection = decrypt(packet, header, index: index) {
@@ -85,13 +73,7 @@ public final class SRTPOpener {
             if let rejection = decrypt(packet, header, index: index) { return .rejected(rejection) }
             guessesLeft = Self.guesses
         }
-        if let place {
-            rtpSources[place].window.insert(index)
-        } else {
-            var source = Source(ssrc: header.ssrc)
-            source.window.insert(index)
-            rtpSources.append(source)
-        }
+        rtpSources.note(index, of: header.ssrc, at: place)
         return .opened(length: length, packetIndex: index)
     }
 
@@ -99,15 +81,15 @@ public final class SRTPOpener {
     private func openOfNextCycle(
         _ packet: UnsafeMutableRawBufferPointer,
         _ header: RTPHeader,
-        source: Int,
+        at place: SRTPSourceTable.Place,
         estimate: UInt64?
     ) -> SRTPOpenResult {
         let next = estimate.map { $0 + 1 << 16 } ?? UInt64(header.sequenceNumber)
-        guard estimate.map(rtpSources[source].window.isTooOld) ?? true, rtpSources[source].window.accepts(next),
+        guard estimate.map({ rtpSources.isTooOld($0, at: place) }) ?? true, rtpSources.accepts(next, at: place),
             mayGuess(), decrypt(packet, header, index: next) == nil
         else { return .rejected(.replay) }
         guessesLeft = Self.guesses
-        rtpSources[source].window.insert(next)
+        rtpSources.note(next, of: header.ssrc, at: place)
         return .opened(length: packet.count - profile.rtpTagLength, packetIndex: next)
     }
 
@@ -171,12 +153,9 @@ public final class SRTPOpener {
         let trailer = UInt32(bigEndian: base.loadUnaligned(fromByteOffset: trailerOffset, as: UInt32.self))
         guard trailer & 1 << 31 != 0 else { return .rejected(.malformed) }
         let index = trailer & ~(1 << 31)
-        let place = rtcpSources.firstIndex { $0.ssrc == ssrc }
-        if let place {
-            guard rtcpSources[place].window.accepts(UInt64(index)) else { return .rejected(.replay) }
-        } else if rtcpSources.count >= maximumSources {
-            return .rejected(.tooManySources)
-        }
+        let place = rtcpSources.find(ssrc)
+        if case .full = place { return .rejected(.tooManySources) }
+        guard rtcpSources.accepts(UInt64(index), at: place) else { return .rejected(.replay) }
 
         let bodyLength = length - 8
         switch rtcp {
@@ -206,13 +185,7 @@ public final class SRTPOpener {
                 cipher.transform(ssrc: ssrc, index: UInt64(index), from: base + 8, to: base + 8, count: bodyLength)
             else { return .rejected(.malformed) }
         }
-        if let place {
-            rtcpSources[place].window.insert(UInt64(index))
-        } else {
-            var source = Source(ssrc: ssrc)
-            source.window.insert(UInt64(index))
-            rtcpSources.append(source)
-        }
+        rtcpSources.note(UInt64(index), of: ssrc, at: place)
         return .opened(length: length, packetIndex: UInt64(index))
     }
 
