@@ -113,7 +113,7 @@ public struct Limits: Sendable {
 
     /// Largest RTP packet that is forwarded, in bytes, before encryption.
     public var rtpPacketBytes = 1460
-    /// Most RTP sources (SSRCs) that one peer may send: eight streams of four encodings and audio, with their retransmissions.
+    /// Most RTP sources (SSRCs) that one peer may send at a time, the longest silent gives way to another: eight streams of four encodings and audio, with their retransmissions.
     public var sourcesPerPeer = 80
     /// Most encodings that a simulcast track may have; more are declined.
     public var encodingsPerTrack = 4
@@ -134,6 +134,16 @@ public struct Limits: Sendable {
     public var audioHistoryPackets = 128
     /// At most one keyframe request goes to a publisher per encoding in this time.
     public var keyframeRequestInterval = Duration.milliseconds(500)
+    /// Keyframes of one encoding that one viewer may ask for at once, and after what time for one more: each costs all who watch.
+    public var keyframeRequestsPerViewer = 5.0
+    public var keyframeRequestRecovery = Duration.seconds(3)
+    /// What is looked at of one peer's RTCP in one datagram, and in a second: packets of a compound and entries of their lists.
+    public var rtcpItemsPerDatagram = 1024
+    public var rtcpItemsPerSecond = 4096.0
+    /// A packet that came longer ago is not sent again to a viewer that lacks it: what it would mend has been shown.
+    public var retransmissionAge = Duration.seconds(1)
+    /// A viewer from which nothing came for so long is sent no video until it is heard again. Clients send something every 6 s.
+    public var viewerSilence = Duration.seconds(7)
     /// When datagrams wait longer than this before a worker reads them, it has more to do than it can, and leaves video frames
     /// out, whole ones and evenly over viewers, until they wait less.
     public var overloadLag = Duration.milliseconds(40)

@@ -44,6 +44,16 @@ public enum DropReason: Int, Sendable, CaseIterable {
     case egressFailed
     /// A relay ring to another worker was full.
     case relayFull
+    /// What an RTCP compound had more than is looked at of one peer.
+    case rtcpExcess
+    /// RTP of another source while the track's own one lives, such as a late packet of the source before.
+    case rtpStraySource
+    /// A packet far from the sequence of those before it, which the next one did not follow.
+    case rtpOutOfSequence
+    /// RTP or RTCP of a new source of a peer that has used more than are remembered.
+    case srtpTooManySources
+    /// RTP that had waited too long to be of use to anybody.
+    case rtpTooLate
 
     /// The `reason` label of `sluice_packets_dropped_total`: the case's name in snake case.
     public var label: String {

@@ -55,13 +55,13 @@ extension Engine {
     }
 
     private func requestKeyframeOfNext(of subscription: Subscription, now: Instant) {
-        if let next = subscription.next, !subscription.isPaused { requestKeyframe(of: next, now: now) }
+        if let next = subscription.next, !subscription.isHeld { requestKeyframe(of: next, for: subscription, now: now) }
     }
 
     /// A keyframe of a track begins: whoever waits for it, or would rather have this encoding, is sent it from now on.
     func admitCandidates(of track: Track, now: Instant) {
         var encodings: ContiguousArray<Track> = []
-        for subscription in track.candidates where !subscription.isPaused && subscription.isAdmitted(to: track) {
+        for subscription in track.candidates where !subscription.isHeld && subscription.isAdmitted(to: track) {
             chooseEncoding(of: subscription)
             guard subscription.next === track else { continue }
             // What came of the old encoding in this turn is sent before the keyframe, to this viewer alone: the others' turn may be
@@ -106,7 +106,7 @@ extension Engine {
         var lost = 0.0
         var roundTrip: Duration?
         for subscription in peer.subscriptions where subscription.track.codec.kind == .video {
-            guard subscription.endInterval(), !subscription.isPaused else { continue }
+            guard subscription.endInterval(), !subscription.isHeld else { continue }
             reports += 1
             lost += subscription.fractionLost
             if let trip = subscription.roundTrip { roundTrip = min(roundTrip ?? trip, trip) }
@@ -129,7 +129,7 @@ extension Engine {
     /// The largest of what a peer is sent, or all of it, goes down by one encoding.
     private func lower(_ peer: Peer, isSevere: Bool) {
         var largest: (subscription: Subscription, place: Int, bytes: UInt64)?
-        for subscription in peer.subscriptions where !subscription.isPaused {
+        for subscription in peer.subscriptions where !subscription.isHeld {
             let bytes = subscription.recentBytes
             guard let place = subscription.encodings.firstIndex(where: { $0 === subscription.track }), place > 0 else {
                 continue

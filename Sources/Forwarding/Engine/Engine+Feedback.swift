@@ -8,68 +8,126 @@ extension Engine {
     func receiveRTCP(_ packet: UnsafeRawBufferPointer, from peer: Peer, now: Instant) {
         let bytes = packet.bytes
         var reader = RTCPReader()
+        peer.controlAllowance.begin(now: now, limits: limits)
         do throws(RTCPError) {
-            while let item = try reader.next(in: bytes) { receive(item, in: bytes, from: peer, now: now) }
+            while let item = try reader.next(in: bytes) {
+                guard peer.controlAllowance.take(), receive(item, in: bytes, from: peer, now: now) else {
+                    return count(.rtcpExcess)
+                }
+            }
         } catch {
             count(.rtcpMalformed)
         }
     }
 
-    private func receive(_ item: RTCPPacket, in bytes: RawSpan, from peer: Peer, now: Instant) {
+    /// Every list is stepped through with the peer's allowance in hand.
+    ///
+    /// - Returns: Whether the allowance lasted.
+    private func receive(_ item: RTCPPacket, in bytes: RawSpan, from peer: Peer, now: Instant) -> Bool {
         switch item {
         case .senderReport(let report):
             receive(report, from: peer, now: now)
-            receive(report.reports, in: bytes, from: peer, now: now)
+            return receive(report.reports, in: bytes, from: peer, now: now)
         case .receiverReport(_, let reports):
-            receive(reports, in: bytes, from: peer, now: now)
+            return receive(reports, in: bytes, from: peer, now: now)
         case .nack(_, let media, let lost):
-            guard let subscription = peer.subscription(sending: media) else { return }
+            guard let subscription = peer.subscription(sending: media) else { return true }
             subscription.nacksReceived += 1
             counters.nacksReceived += 1
-            for index in 0..<lost.count {
-                let (packet, mask) = lost.item(at: index, in: bytes)
-                retransmit(packet, of: subscription, to: peer, now: now)
-                for bit in 0..<16 where mask & 1 << UInt16(bit) != 0 {
-                    retransmit(packet &+ UInt16(bit) &+ 1, of: subscription, to: peer, now: now)
-                }
-            }
+            return answer(lost, in: bytes, of: subscription, to: peer, now: now)
         case .pictureLossIndication(_, let media):
             receiveKeyframeRequest(for: media, from: peer, now: now)
         case .fullIntraRequest(_, let requests):
             for index in 0..<requests.count {
+                guard peer.controlAllowance.take() else { return false }
                 receiveKeyframeRequest(for: requests.request(at: index, in: bytes).ssrc, from: peer, now: now)
             }
-        case .sourceDescription, .goodbye, .receiverEstimatedMaximumBitrate, .transportFeedback, .extendedReport,
-            .other:
+        case .goodbye(let sources):
+            for index in 0..<sources.count {
+                guard peer.controlAllowance.take() else { return false }
+                receiveGoodbye(of: sources.ssrc(at: index, in: bytes), from: peer, now: now)
+            }
+        case .sourceDescription, .receiverEstimatedMaximumBitrate, .transportFeedback, .extendedReport, .other:
             break
         }
+        return true
     }
 
     private func receiveKeyframeRequest(for media: UInt32, from peer: Peer, now: Instant) {
         guard let subscription = peer.subscription(sending: media) else { return }
         subscription.keyframeRequestsReceived += 1
         counters.keyframeRequestsReceived += 1
-        requestKeyframe(of: subscription.track, now: now)
+        requestKeyframe(of: subscription.track, for: subscription, now: now)
     }
 
-    /// Answers a viewer's NACK from the history.
-    private func retransmit(_ sequenceNumber: UInt16, of subscription: Subscription, to peer: Peer, now: Instant) {
-        guard let session = peer.session, let destination = peer.ice.selected else { return }
-        guard makeRoom(for: 1) else { return count(.egressFull) }
-        if subscription.retransmit(sequenceNumber, sealer: session.sealer, to: destination, into: egress, now: now) {
-            counters.packetsRetransmitted += 1
+    /// RFC 3550 §6.6: another source may take the track over at once.
+    private func receiveGoodbye(of ssrc: UInt32, from peer: Peer, now: Instant) {
+        guard let source = peer.incoming.source(ssrc), let place = source.track else { return }
+        let track = peer.incoming.tracks[place].track
+        guard track.isFed(by: peer), let encoding = track.encoding, encoding.ssrc == ssrc else { return }
+        encoding.endedAt = now
+    }
+
+    /// Answers a viewer's NACK from the history, as far as it may have packets sent again.
+    ///
+    /// - Returns: Whether the peer's allowance lasted.
+    private func answer(
+        _ lost: RTCPPacket.NackList,
+        in bytes: RawSpan,
+        of subscription: Subscription,
+        to peer: Peer,
+        now: Instant
+    ) -> Bool {
+        guard let session = peer.session, let destination = peer.ice.selected else { return true }
+        var isTooLate = false
+        // Only a keyframe helps a decoder that lacks what is too old to be sent again.
+        defer { if isTooLate { requestKeyframe(of: subscription.track, for: subscription, now: now) } }
+        for index in 0..<lost.count {
+            let (first, mask) = lost.item(at: index, in: bytes)
+            var number = first
+            var wanted = UInt32(mask) << 1 | 1
+            while wanted != 0 {
+                if wanted & 1 != 0 {
+                    guard peer.controlAllowance.take() else { return false }
+                    guard makeRoom(for: 1) else {
+                        count(.egressFull)
+                        return true
+                    }
+                    switch subscription.retransmit(
+                        number,
+                        sealer: session.sealer,
+                        to: destination,
+                        into: egress,
+                        oldest: limits.retransmissionAge,
+                        now: now
+                    ) {
+                    case .sent: counters.packetsRetransmitted += 1
+                    case .unknown: break
+                    case .tooOld: isTooLate = true
+                    case .refused: return true
+                    }
+                }
+                wanted >>= 1
+                number &+= 1
+            }
         }
+        return true
     }
 
     /// A publisher's clock: kept, and handed to each worker that relays the track.
     private func receive(_ report: RTCPPacket.SenderReport, from peer: Peer, now: Instant) {
-        guard let source = peer.incoming.source(report.ssrc), !source.isRetransmission else { return }
-        peer.incoming.tracks[source.track].lastSenderReport = (UInt32(truncatingIfNeeded: report.ntp >> 16), now)
-        let track = peer.incoming.tracks[source.track].track
-        guard let encoding = track.encoding, encoding.ssrc == report.ssrc else { return }
-        let clock = SenderClock(ntp: report.ntp, rtpTimestamp: report.rtpTimestamp, receivedAt: now)
-        if let last = encoding.clock, now - last.receivedAt < Self.clockInterval { return }
-        encoding.clock = clock
+        guard let source = peer.incoming.source(report.ssrc), !source.isRetransmission, let place = source.track else {
+            return
+        }
+        peer.incoming.tracks[place].lastSenderReport = (UInt32(truncatingIfNeeded: report.ntp >> 16), now)
+        let track = peer.incoming.tracks[place].track
+        guard track.isFed(by: peer), let encoding = track.encoding, encoding.ssrc == report.ssrc else { return }
+        let told = SenderClock(ntp: report.ntp, rtpTimestamp: report.rtpTimestamp, receivedAt: now)
+        guard encoding.clockGauge.observe(told, clockRate: track.codec.clockRate, interval: Self.clockInterval) else {
+            return
+        }
+        encoding.clock = encoding.clockGauge.clock
+        let clock = encoding.clock ?? .none
         var head = RelayRecord.Head(kind: .clock, track: track.id, generation: encoding.generation)
         head.clock = clock
         for worker in outgoingRelays.indices where track.relayTargets & (1 << UInt64(worker)) != 0 {
@@ -78,8 +136,13 @@ extension Engine {
     }
 
     /// A viewer's reception of what we send.
-    private func receive(_ reports: RTCPPacket.ReportBlockList, in bytes: RawSpan, from peer: Peer, now: Instant) {
+    ///
+    /// - Returns: Whether the peer's allowance lasted.
+    private func receive(_ reports: RTCPPacket.ReportBlockList, in bytes: RawSpan, from peer: Peer, now: Instant)
+        -> Bool
+    {
         for index in 0..<reports.count {
+            guard peer.controlAllowance.take() else { return false }
             let block = reports.block(at: index, in: bytes)
             guard let subscription = peer.subscription(sending: block.ssrc) else { continue }
             subscription.received(
@@ -92,52 +155,50 @@ extension Engine {
                 lossySubscriptions.append(LossySubscription(peer: peer.id, subscription: subscription))
             }
         }
+        return true
     }
 
     // MARK: What we send
 
-    /// Sends whatever RTCP is due for a connected peer.
-    func sendDueFeedback(to peer: Peer, now: Instant) {
-        if let due = peer.transportFeedback?.deadline(interval: limits.transportFeedbackInterval), due <= now {
-            sendTransportFeedback(to: peer)
-        }
-        sendDueNacks(to: peer, now: now)
-        sendDueKeyframeRequests(to: peer, now: now)
-        if peer.nextReport <= now {
-            if !peer.incoming.tracks.isEmpty { sendReceiverReport(to: peer, now: now) }
-            if !peer.subscriptions.isEmpty { sendSenderReports(to: peer, now: now) }
-            peer.nextReport = now + limits.reportInterval
-        }
+    /// Sends the reports that are due.
+    func sendReports(to peer: Peer, now: Instant) {
+        if !peer.incoming.tracks.isEmpty { sendReceiverReport(to: peer, now: now) }
+        if !peer.subscriptions.isEmpty { sendSenderReports(to: peer, now: now) }
+        peer.nextReport = now + limits.reportInterval
     }
 
     /// Sends the PLI or FIR that viewers wait for, for each encoding of a publisher that may be asked again.
     func sendDueKeyframeRequests(to peer: Peer, now: Instant) {
-        guard peer.session != nil else { return }
         for incoming in peer.incoming.tracks where incoming.track.isFed(by: peer) {
-            let track = incoming.track
-            guard incoming.parameters.codec.kind == .video, let encoding = track.encoding,
-                encoding.keyframeRequests.takeDue(now: now)
-            else { continue }
-            beginFeedback(incoming.parameters)
-            let feedback = incoming.parameters.feedback
-            if feedback.contains(.fullIntraRequest), !feedback.contains(.pictureLossIndication) {
-                RTCPWriter.fullIntraRequest(
-                    sender: Self.reportingSSRC,
-                    media: encoding.ssrc,
-                    number: UInt8(truncatingIfNeeded: track.keyframeRequestsSent),
-                    to: &rtcpBuffer
-                )
-            } else {
-                RTCPWriter.pictureLossIndication(sender: Self.reportingSSRC, media: encoding.ssrc, to: &rtcpBuffer)
-            }
-            sendRTCP(to: peer)
-            track.keyframeRequestsSent += 1
-            counters.keyframeRequestsSent += 1
+            sendDueKeyframeRequest(of: incoming, to: peer, now: now)
         }
     }
 
-    private func sendDueNacks(to peer: Peer, now: Instant) {
-        for incoming in peer.incoming.tracks where incoming.parameters.feedback.contains(.nack) {
+    /// The same for one of them.
+    func sendDueKeyframeRequest(of incoming: IncomingMedia.IncomingTrack, to peer: Peer, now: Instant) {
+        let track = incoming.track
+        guard peer.session != nil, let encoding = track.encoding, encoding.keyframeRequests.takeDue(now: now) else {
+            return
+        }
+        beginFeedback(incoming.parameters)
+        let feedback = incoming.parameters.feedback
+        if feedback.contains(.fullIntraRequest), !feedback.contains(.pictureLossIndication) {
+            RTCPWriter.fullIntraRequest(
+                sender: Self.reportingSSRC,
+                media: encoding.ssrc,
+                number: UInt8(truncatingIfNeeded: track.keyframeRequestsSent),
+                to: &rtcpBuffer
+            )
+        } else {
+            RTCPWriter.pictureLossIndication(sender: Self.reportingSSRC, media: encoding.ssrc, to: &rtcpBuffer)
+        }
+        sendRTCP(to: peer)
+        track.keyframeRequestsSent += 1
+        counters.keyframeRequestsSent += 1
+    }
+
+    func sendDueNacks(to peer: Peer, now: Instant) {
+        for incoming in peer.incoming.tracks {
             guard incoming.track.isFed(by: peer), let encoding = incoming.track.encoding,
                 encoding.nacks.deadline <= now
             else { continue }
@@ -157,8 +218,8 @@ extension Engine {
         }
     }
 
-    private func sendTransportFeedback(to peer: Peer) {
-        guard let parameters = peer.incoming.tracks.first?.parameters else { return }
+    func sendTransportFeedback(to peer: Peer) {
+        let parameters = peer.incoming.tracks.first?.parameters
         while true {
             beginFeedback(parameters)
             guard peer.transportFeedback?.writeNext(sender: Self.reportingSSRC, to: &rtcpBuffer) == true else { return }
@@ -173,7 +234,9 @@ extension Engine {
         var sumOfCeilings: UInt64 = 0
         for index in peer.incoming.tracks.indices {
             let incoming = peer.incoming.tracks[index]
-            guard let encoding = incoming.track.encoding, peer.incoming.source(encoding.ssrc)?.track == index else {
+            guard let encoding = incoming.track.encoding, incoming.track.isFed(by: peer),
+                peer.incoming.source(encoding.ssrc)?.track == index
+            else {
                 continue
             }
             let fractionLost = encoding.statistics.takeFractionLost()
@@ -201,19 +264,29 @@ extension Engine {
                 sumOfCeilings += ceiling
             }
         }
-        guard !reportBlocks.isEmpty else { return }
-        rtcpBuffer.removeAll(keepingCapacity: true)
-        RTCPWriter.receiverReport(sender: Self.reportingSSRC, blocks: reportBlocks, to: &rtcpBuffer)
-        RTCPWriter.sourceDescription(ssrc: Self.reportingSSRC, cname: "sluice", to: &rtcpBuffer)
-        if !ceilingSources.isEmpty {
-            RTCPWriter.receiverEstimatedMaximumBitrate(
-                sender: Self.reportingSSRC,
-                bitsPerSecond: min(sumOfCeilings, limits.receiveBitsPerSecond),
-                media: ceilingSources,
-                to: &rtcpBuffer
-            )
+        // As many blocks as a report holds, and a datagram as many of these as a path carries.
+        var next = 0
+        while next < reportBlocks.count {
+            let blocks = reportBlocks[next..<min(next + RTCPWriter.blocksPerReport, reportBlocks.count)]
+            next = blocks.endIndex
+            rtcpBuffer.removeAll(keepingCapacity: true)
+            RTCPWriter.receiverReport(sender: Self.reportingSSRC, blocks: blocks, to: &rtcpBuffer)
+            RTCPWriter.sourceDescription(ssrc: Self.reportingSSRC, cname: "sluice", to: &rtcpBuffer)
+            if next == reportBlocks.count { appendCeiling(sumOfCeilings) }
+            sendRTCP(to: peer)
         }
-        sendRTCP(to: peer)
+    }
+
+    /// The ceiling is of all a publisher's sources together; few take notice of which they are.
+    private func appendCeiling(_ sumOfCeilings: UInt64) {
+        guard !ceilingSources.isEmpty else { return }
+        ceilingSources.removeLast(max(0, ceilingSources.count - Self.sourcesPerCeiling))
+        RTCPWriter.receiverEstimatedMaximumBitrate(
+            sender: Self.reportingSSRC,
+            bitsPerSecond: min(sumOfCeilings, limits.receiveBitsPerSecond),
+            media: ceilingSources,
+            to: &rtcpBuffer
+        )
     }
 
     /// RFC 3550 §6.4.1: the publisher's clock in our sources' timestamps, so that the viewer plays them in sync.
@@ -239,9 +312,9 @@ extension Engine {
     }
 
     /// Empties the buffer, and begins a compound packet where the peer doesn't take reduced-size RTCP (RFC 5506 §3.4.2).
-    private func beginFeedback(_ parameters: MediaParameters) {
+    private func beginFeedback(_ parameters: MediaParameters?) {
         rtcpBuffer.removeAll(keepingCapacity: true)
-        if !parameters.allowsReducedSizeRTCP {
+        if parameters?.allowsReducedSizeRTCP != true {
             RTCPWriter.receiverReport(sender: Self.reportingSSRC, blocks: [], to: &rtcpBuffer)
             RTCPWriter.sourceDescription(ssrc: Self.reportingSSRC, cname: "sluice", to: &rtcpBuffer)
         }

@@ -12,7 +12,7 @@ extension Engine {
             switch session.opener.openRTCP(datagram) {
             case .rejected(let rejection): count(DropReason(rejection))
             case .opened(let length, _):
-                peer.lastHeard = now
+                heard(peer, now: now)
                 peer.ice.receivedMedia(from: source, now: now)
                 receiveRTCP(UnsafeRawBufferPointer(rebasing: datagram[..<length]), from: peer, now: now)
             }
@@ -28,7 +28,7 @@ extension Engine {
         switch session.opener.open(datagram, header: header) {
         case .rejected(let rejection): count(DropReason(rejection))
         case .opened(let length, _):
-            peer.lastHeard = now
+            heard(peer, now: now)
             peer.ice.receivedMedia(from: source, now: now)
             receiveRTP(UnsafeRawBufferPointer(rebasing: datagram[..<length]), header: header, from: peer, now: now)
         }
@@ -43,7 +43,8 @@ extension Engine {
         var mid: String?
         var rid: String?
         var audioLevel: UInt8?
-        let isKnown = peer.incoming.source(header.ssrc) != nil
+        let known = peer.incoming.hear(header.ssrc, now: now)
+        let isKnown = known != nil
         var elements = HeaderExtensionReader(header)
         while let element = elements.next(in: bytes) {
             guard let meaning = peer.incoming.meaning(of: element.id) else { continue }
@@ -66,17 +67,37 @@ extension Engine {
                 record.append(meaning, offset: element.offset, length: element.length)
             }
         }
-        if peer.transportFeedback != nil { noteDeadline(of: peer) }
+        if peer.transportFeedback != nil { noteDeadline(.transportFeedback, of: peer) }
 
-        let source: IncomingMedia.Source
-        if let known = peer.incoming.source(header.ssrc) {
-            source = known
-        } else if let identified = peer.incoming.identify(header, mid: mid, rid: rid) {
-            source = identified
-        } else {
-            return count(.rtpUnknownSource)
-        }
-        let incoming = peer.incoming.tracks[source.track]
+        guard let source = known ?? peer.incoming.identify(header, mid: mid, rid: rid, now: now),
+            let place = source.track
+        else { return count(.rtpUnknownSource) }
+        keep(
+            packet,
+            header: header,
+            record: record,
+            audioLevel: audioLevel,
+            of: source,
+            at: place,
+            from: peer,
+            now: now
+        )
+    }
+
+    /// The packet belongs to one of the peer's tracks.
+    private func keep(
+        _ packet: UnsafeRawBufferPointer,
+        header: RTPHeader,
+        record: PacketRecord,
+        audioLevel: UInt8?,
+        of source: IncomingMedia.Source,
+        at place: Int,
+        from peer: Peer,
+        now: Instant
+    ) {
+        let bytes = packet.bytes
+        var record = record
+        let incoming = peer.incoming.tracks[place]
         let expectedPayloadType =
             source.isRetransmission
             ? incoming.parameters.retransmissionPayloadType : incoming.parameters.payloadType
@@ -102,19 +123,36 @@ extension Engine {
 
         let track = incoming.track
         let encoding: Encoding
+        let sequence: UInt64
         if source.isRetransmission {
-            guard let current = track.encoding, current.highestSequence > 0,
-                source.original == nil || source.original == current.ssrc
-            else { return count(.rtpUnknownSource) }
-            encoding = current
-        } else {
-            guard let current = track.encoding(ssrc: header.ssrc, limits: limits, now: now) else {
-                return count(.rtpUnknownSource)
+            guard let current = track.encoding, source.original == nil || source.original == current.ssrc else {
+                return count(.rtpStraySource)
             }
             encoding = current
+            // Where nobody has said whose packets it repeats, they are those that were asked for.
+            guard let retransmitted = current.order.placeOfRetransmission(sequenceNumber),
+                source.original != nil || current.nacks.isMissing(retransmitted)
+            else { return count(.rtpDuplicate) }
+            sequence = retransmitted
+        } else {
+            guard let current = track.encoding(ssrc: header.ssrc, limits: limits, now: now) else {
+                return count(.rtpStraySource)
+            }
+            encoding = current
+            guard
+                let ordered = current.order.place(sequenceNumber, now: now, isMissing: { current.nacks.isMissing($0) })
+            else {
+                return keepOutlier(
+                    OutlyingPacket(bytes: Array(packet), header: header, record: record, audioLevel: audioLevel),
+                    of: source,
+                    at: place,
+                    from: peer,
+                    now: now
+                )
+            }
+            sequence = ordered
         }
 
-        let sequence = encoding.unwrapper.unwrap(sequenceNumber)
         guard encoding.accepts(sequence) else { return count(.rtpDuplicate) }
         if !source.isRetransmission {
             encoding.statistics.record(
@@ -131,10 +169,10 @@ extension Engine {
                 counters.packetsRecovered += 1
             case .afterInterruption where track.codec.kind == .video:
                 encoding.keyframeRequests.request()
-                noteDeadline(of: peer)
+                noteDeadline(.keyframeRequests, of: peer)
             default: break
             }
-            if encoding.nacks.deadline != .distantFuture { noteDeadline(of: peer) }
+            if encoding.nacks.deadline < peer.deadline { noteDeadline(.nacks, of: peer) }
         }
 
         if let level = audioLevel, level < Self.silence { track.loudestLevel = min(track.loudestLevel ?? level, level) }
@@ -152,13 +190,51 @@ extension Engine {
             && encoding.keyframeTimestamp != header.timestamp
         if record.startsKeyframe, track.codec.kind == .video {
             encoding.keyframeTimestamp = header.timestamp
-            encoding.keyframeReceivedAt = now
             track.keyframesReceived += 1
             encoding.keyframeRequests.keyframeReceived()
         }
         if encoding.pending.count >= Encoding.maximumPending { forward(track, now: now) }
         encoding.insert(record, copying: packet)
         queue(track)
+    }
+
+    /// A packet came that does not belong to the sequence of its source. When it is the second in a row, both begin a new one
+    /// (RFC 3550 A.1): an encoding of its own, so that viewers go on without a gap.
+    private func keepOutlier(
+        _ packet: OutlyingPacket,
+        of source: IncomingMedia.Source,
+        at place: Int,
+        from peer: Peer,
+        now: Instant
+    ) {
+        let track = peer.incoming.tracks[place].track
+        guard let before = track.encoding else { return }
+        guard let first = before.outlier, first.isFollowed(by: packet.header.sequenceNumber) else {
+            if before.outlier != nil { count(.rtpOutOfSequence) }
+            before.outlier = packet
+            return
+        }
+        // What came before in this turn precedes it.
+        forward(track, now: now)
+        guard track.beginEncoding(ssrc: before.ssrc, limits: limits, now: now) != nil else {
+            count(.rtpOutOfSequence)
+            before.outlier = packet
+            return
+        }
+        for packet in [first, packet] {
+            packet.bytes.withUnsafeBytes { bytes in
+                keep(
+                    bytes,
+                    header: packet.header,
+                    record: packet.record,
+                    audioLevel: packet.audioLevel,
+                    of: source,
+                    at: place,
+                    from: peer,
+                    now: now
+                )
+            }
+        }
     }
 
     private func text(of element: HeaderExtensionElement, in packet: UnsafeRawBufferPointer) -> String? {
@@ -198,7 +274,10 @@ extension Engine {
         }
         var needsKeyframe = false
         for subscription in track.subscriptions {
-            if forward(encoding, to: subscription, now: now) { needsKeyframe = true }
+            if forward(encoding, to: subscription, now: now), mayRequestKeyframe(of: track, for: subscription, now: now)
+            {
+                needsKeyframe = true
+            }
         }
         if track.relayTargets != 0 { relayPending(of: track) }
         encoding.removePending()
@@ -295,6 +374,7 @@ extension Engine {
             for record in packets {
                 if encoding.pending.count >= Encoding.maximumPending { forward(track, now: now) }
                 encoding.insert(record)
+                if record.startsKeyframe { track.relayedRequests.keyframeReceived() }
                 highest = max(highest, record.sequence)
                 relayLag = max(relayLag ?? .zero, now - record.receivedAt)
             }
@@ -302,12 +382,11 @@ extension Engine {
             queue(track)
         case .clock:
             guard let encoding = track.encoding, encoding.generation == head.generation else { return }
-            encoding.clock = head.clock
+            encoding.clock = head.clock.ntp == 0 ? nil : head.clock
         case .ended:
             if case .relay = track.feed { track.endEncoding() }
         case .attach:
             track.relayTargets |= 1 << UInt64(worker)
-            if track.codec.kind == .video { requestKeyframe(of: track, now: now) }
         case .detach:
             track.relayTargets &= ~(1 << UInt64(worker))
             forgetIfUnused(track)
@@ -318,28 +397,40 @@ extension Engine {
 
     // MARK: Keyframes
 
+    /// A viewer needs a keyframe of a track, which is asked for as often as that viewer may have it.
+    func requestKeyframe(of track: Track, for subscription: Subscription, now: Instant) {
+        guard track.codec.kind == .video, mayRequestKeyframe(of: track, for: subscription, now: now) else { return }
+        requestKeyframe(of: track, now: now)
+    }
+
+    func mayRequestKeyframe(of track: Track, for subscription: Subscription, now: Instant) -> Bool {
+        subscription.peer.keyframeAllowance.take(
+            track.id,
+            keyframeReceivedAt: track.encoding?.keyframeReceivedAt,
+            now: now,
+            limits: limits
+        )
+    }
+
     /// Somebody needs a keyframe of a track: asks its publisher, or its home, at most once per interval.
     func requestKeyframe(of track: Track, now: Instant) {
         guard track.codec.kind == .video else { return }
         switch track.feed {
         case .none: break
-        case .relay(let home):
-            guard let encoding = track.encoding else {
-                // Nothing came yet: the home asks for a keyframe when a relay is attached.
-                return
-            }
-            encoding.keyframeRequests.request()
-            if encoding.keyframeRequests.takeDue(now: now) {
-                relay(RelayRecord.Head(kind: .keyframeRequest, track: track.id), to: home.rawValue)
-            }
+        case .relay:
+            track.relayedRequests.request()
+            sendDueRequest(ofRelayed: track, now: now)
         case .publisher(let peer):
             guard let encoding = track.encoding else {
                 // The publisher's first packets begin with a keyframe.
                 return
             }
             encoding.keyframeRequests.request()
-            sendDueKeyframeRequests(to: peer, now: now)
-            noteDeadline(of: peer)
+            guard let due = encoding.keyframeRequests.deadline else { return }
+            if due <= now, let incoming = peer.incoming.tracks.first(where: { $0.track === track }) {
+                sendDueKeyframeRequest(of: incoming, to: peer, now: now)
+            }
+            noteDeadline(.keyframeRequests, of: peer)
         }
     }
 }
@@ -350,7 +441,7 @@ extension DropReason {
         case .malformed: self = .srtpMalformed
         case .authentication: self = .srtpAuthentication
         case .replay: self = .srtpReplay
-        case .tooManySources: self = .rtpUnknownSource
+        case .tooManySources: self = .srtpTooManySources
         }
     }
 }

@@ -126,6 +126,7 @@ extension Engine {
             let encodings = [lowest] + subscribed.higherEncodings.map { feed($0, for: subscribed) }
             subscription = subscribe(peer, to: subscribed, encodings: ContiguousArray(encodings))
         }
+        subscription.isAway = peer.isAway
         peer.subscriptions.append(subscription)
         subscriptionCount += 1
         return subscription
@@ -146,7 +147,7 @@ extension Engine {
 
     func track(_ id: TrackID, codec: Codec) -> Track {
         if let track = tracks[id] { return track }
-        let track = Track(id: id, codec: codec)
+        let track = Track(id: id, codec: codec, keyframeRequestInterval: limits.keyframeRequestInterval)
         tracks[id] = track
         return track
     }
@@ -179,37 +180,6 @@ extension Engine {
         let valid = peer.ice.usernameFragments.compactMap { UsernameKey($0) }
         for key in peer.usernameKeys where !valid.contains(key) { peersByUsername[key] = nil }
         peer.usernameKeys.removeAll { !valid.contains($0) }
-    }
-
-    // MARK: Deadlines
-
-    /// A packet may have brought the peer's deadline nearer.
-    @inline(__always)
-    func noteDeadline(of peer: Peer) {
-        let due = peer.computeDeadline(feedbackInterval: limits.transportFeedbackInterval)
-        guard due < peer.deadline else { return }
-        peer.deadline = due
-        earliestDeadline = min(earliestDeadline, due)
-    }
-
-    /// Does what is due for one peer.
-    ///
-    /// - Returns: Why the peer has to end, if it has.
-    func advance(_ peer: Peer, to now: Instant) -> CloseReason? {
-        if peer.ice.isExpired(at: now) { return peer.ice.isValidated ? .consentExpired : .iceTimeout }
-        switch peer.phase {
-        case .checking: break
-        case .handshaking(let dtls):
-            dtls.advance(to: now)
-            drain(dtls, of: peer)
-            continueHandshake(dtls, of: peer, now: now)
-            return nil
-        case .connected:
-            sendDueFeedback(to: peer, now: now)
-            if peer.nextEncodingChoice <= now { chooseEncodings(for: peer, now: now) }
-        }
-        reschedule(peer)
-        return nil
     }
 
     // MARK: Snapshot

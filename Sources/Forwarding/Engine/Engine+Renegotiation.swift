@@ -19,7 +19,9 @@ extension Engine {
             track.endEncoding()
         }
         for track in before where !tracks.contains(where: { $0.track === track }) { end(track, by: peer) }
-        if peer.incoming.usesTransportFeedback, peer.transportFeedback == nil {
+        if !peer.incoming.usesTransportFeedback {
+            peer.transportFeedback = nil
+        } else if peer.transportFeedback == nil {
             peer.transportFeedback = TransportFeedbackRecorder()
         }
         reschedule(peer)
@@ -43,7 +45,9 @@ extension Engine {
         }
         for subscribed in beginning {
             let subscription = subscribe(peer, to: subscribed)
-            if peer.session != nil, subscription.awaitsKeyframe { requestKeyframe(of: subscription.track, now: now) }
+            if peer.session != nil, subscription.awaitsKeyframe {
+                requestKeyframe(of: subscription.track, for: subscription, now: now)
+            }
         }
         if peer.nextEncodingChoice == .distantFuture, peer.session != nil { chooseEncodings(for: peer, now: now) }
         if peer.nextReport == .distantFuture, peer.session != nil { peer.nextReport = now + limits.reportInterval }
@@ -57,7 +61,7 @@ extension Engine {
         }
         subscription.isPaused = isPaused
         if !isPaused { resumeEncoding(of: subscription) }
-        if subscription.awaitsKeyframe { requestKeyframe(of: subscription.track, now: now) }
+        if subscription.awaitsKeyframe { requestKeyframe(of: subscription.track, for: subscription, now: now) }
     }
 
     func takeAudioLevels() -> [AudioLevel] {

@@ -34,7 +34,7 @@ extension Engine {
         }
         guard peer.ice.isValidated(pair.remote) else { return }
         peer.updateOutlet()
-        peer.lastHeard = now
+        heard(peer, now: now)
         register(pair.remote, for: peer, now: now)
         forgetRetiredUsernames(of: peer)
         if case .checking = peer.phase { startHandshake(peer, now: now) }
@@ -181,9 +181,10 @@ extension Engine {
         let offset = limits.reportInterval / 16 * Int(peer.id.rawValue % 16)
         peer.nextReport = now + (peer.subscriptions.isEmpty ? limits.reportInterval / 4 : offset)
         chooseEncodings(for: peer, now: now)
+        heard(peer, now: now)
         output.emit(.peerConnected(peer.id))
         for subscription in peer.subscriptions where subscription.awaitsKeyframe {
-            requestKeyframe(of: subscription.track, now: now)
+            requestKeyframe(of: subscription.track, for: subscription, now: now)
         }
         for incoming in peer.incoming.tracks where incoming.track.wantsKeyframe {
             requestKeyframe(of: incoming.track, now: now)

@@ -13,6 +13,8 @@ public final class Engine {
     static let reportingSSRC: UInt32 = 1
     /// A compound RTCP packet that is longer is sent before more is added: far below any path's MTU.
     static let compoundBytes = 900
+    /// Most sources that REMB names, so that it goes with a report.
+    static let sourcesPerCeiling = 64
     /// Audio levels from this one on, in -dBov, are nobody speaking.
     static let silence: UInt8 = 60
     /// Records that are read from one relay ring in one turn, each a batch of one track.
@@ -60,6 +62,10 @@ public final class Engine {
     /// Workers whose relay ring was written in this turn; bit n is worker n.
     var relaysWritten: UInt64 = 0
     var earliestDeadline = Instant.distantFuture
+    /// Tracks of other workers' whose keyframe request waits for the interval's end.
+    var waitingRequests: ContiguousArray<Track> = []
+    /// Deadlines that had not gone by when all that was due was done. There are none.
+    var overdueCount: UInt64 = 0
     /// Lost packets of sources that are gone.
     var packetsLostBefore: Int64 = 0
     /// Buffers that are used again and again, so that steady state allocates nothing.
@@ -135,21 +141,6 @@ public final class Engine {
         case .snapshot(let includingPeers, let reply): reply(snapshot(includingPeers: includingPeers))
         case .lastHeard(let id, let reply): reply(peers[id]?.lastHeard.map { now - $0 })
         }
-    }
-
-    /// Does what is due by `now`.
-    public func advance(to now: Instant) {
-        guard earliestDeadline <= now else { return }
-        earliestDeadline = .distantFuture
-        var expired: [(Peer, CloseReason)] = []
-        for peer in peers.values {
-            if peer.deadline <= now, let reason = advance(peer, to: now) {
-                expired.append((peer, reason))
-            } else {
-                earliestDeadline = min(earliestDeadline, peer.deadline)
-            }
-        }
-        for (peer, reason) in expired { close(peer, reason: reason, now: now) }
     }
 
     /// Forwards what the turn received and flushes what it produced.
@@ -284,11 +275,5 @@ public final class Engine {
         waitingRelays.removeAll()
         for (head, worker) in waiting { relay(head, to: worker) }
         if !waitingRelays.isEmpty { earliestDeadline = min(earliestDeadline, now + Self.deadlineGrid) }
-    }
-
-    /// A peer's deadline changed: the worker's timer follows.
-    func reschedule(_ peer: Peer) {
-        peer.deadline = peer.computeDeadline(feedbackInterval: limits.transportFeedbackInterval)
-        earliestDeadline = min(earliestDeadline, peer.deadline)
     }
 }

@@ -8,8 +8,8 @@ struct NackGenerator {
     private static let retryInterval = Duration.milliseconds(60)
     /// After so many requests a packet is given up: by then no jitter buffer waits for it.
     private static let maximumRequests = 10
-    /// A gap larger than this is a new beginning rather than loss.
-    private static let maximumGap: UInt64 = 512
+    /// A gap larger than this is not asked for packet by packet.
+    private static let maximumGap = SequenceOrder.largeGap
     /// So is one of this many packets after so long a silence: the publisher's network was gone, and what it sent meanwhile comes too
     /// late for anybody.
     private static let interruptionGap: UInt64 = 16
@@ -68,6 +68,9 @@ struct NackGenerator {
         }
         return .expected
     }
+
+    /// Whether it is asked for.
+    func isMissing(_ sequence: UInt64) -> Bool { missing.contains { $0.sequence == sequence } }
 
     /// Appends the sequence numbers that have to be asked for now to `requests`, ascending, as 16 bits.
     mutating func takeDue(now: Instant, into requests: inout [UInt16]) {

@@ -16,20 +16,38 @@ struct IncomingMedia {
     }
 
     /// What a source carries.
-    struct Source {
+    struct Source: BitwiseCopyable {
         let ssrc: UInt32
-        /// Index into `tracks`.
-        let track: Int
+        /// Index into `lines`.
+        var line: Int
+        /// Index into `tracks`; nil while nothing is sent on its line.
+        var track: Int?
         /// Whether it carries retransmissions (RFC 4588).
-        let isRetransmission: Bool
+        var isRetransmission: Bool
         /// The source whose packets it repeats, when the SDP said so.
         var original: UInt32?
+        /// Whether the last SDP named it.
+        var isAnnounced = false
+        /// When a packet of it came last.
+        var lastHeard: Instant
+    }
+
+    /// An m-line, or one encoding of it. What a source is on is known for as long as the session lives, whatever is negotiated
+    /// meanwhile: packets say no more what they are of once we have reported on them (RFC 9143 §14, RFC 8852 §3).
+    private struct Line: Equatable {
+        let mid: String
+        let rid: String?
+        /// Its place among the encodings of its m-line that have no RID.
+        let place: Int
     }
 
     private static let noMeaning = UInt8.max
 
     var tracks: [IncomingTrack]
     private(set) var sources: [Source] = []
+    private var lines: [Line] = []
+    /// Of each track its line, as an index into `lines`.
+    private var linesOfTracks: [Int] = []
     /// `HeaderExtension.rawValue` by the identifier that the peer uses. Within a bundle an identifier means the same on each
     /// m-line (RFC 8843 §9.1).
     private var meanings = [UInt8](repeating: noMeaning, count: 256)
@@ -55,23 +73,15 @@ struct IncomingMedia {
                 lastSenderReport: known?.lastSenderReport
             )
         }
-        sources = sources.compactMap { source in
-            let old = before[source.track]
-            // Where another track takes its m-line over the source goes on: its packets say no more which encoding they are of once we
-            // have reported on them.
-            let place =
-                self.tracks.firstIndex { $0.track === old.track }
-                ?? self.tracks.firstIndex {
-                    old.rid != nil && $0.parameters.mid == old.parameters.mid && $0.rid == old.rid
-                }
-            return place.map { place in
-                Source(
-                    ssrc: source.ssrc,
-                    track: place,
-                    isRetransmission: source.isRetransmission,
-                    original: source.original
-                )
-            }
+        forgetLines()
+        linesOfTracks = []
+        for index in self.tracks.indices { linesOfTracks.append(line(ofTrackAt: index)) }
+        for index in sources.indices {
+            let before = sources[index].track.map { before[$0].track }
+            sources[index].track =
+                linesOfTracks.firstIndex(of: sources[index].line)
+                ?? self.tracks.firstIndex { $0.track === before && $0.parameters.mid.isEmpty }
+            sources[index].isAnnounced = false
         }
         meanings = [UInt8](repeating: Self.noMeaning, count: 256)
         for (index, entry) in tracks.enumerated() {
@@ -79,10 +89,8 @@ struct IncomingMedia {
                 meanings[Int(mapping.id)] = mapping.meaning.rawValue
             }
             for announced in entry.published.announcedSources {
-                learn(announced.ssrc, track: index, isRetransmission: false)
-                if let ssrc = announced.retransmissionSSRC {
-                    learn(ssrc, track: index, isRetransmission: true, original: announced.ssrc)
-                }
+                announce(announced.ssrc, track: index)
+                if let ssrc = announced.retransmissionSSRC { announce(ssrc, track: index, original: announced.ssrc) }
             }
         }
     }
@@ -105,12 +113,22 @@ struct IncomingMedia {
         return nil
     }
 
+    /// The same, of which a packet came; nil while nothing is sent on its line.
+    @inline(__always)
+    mutating func hear(_ ssrc: UInt32, now: Instant) -> Source? {
+        for index in sources.indices where sources[index].ssrc == ssrc {
+            sources[index].lastHeard = now
+            return sources[index].track == nil ? nil : sources[index]
+        }
+        return nil
+    }
+
     /// Finds out what an unknown source carries: by its MID, else by a payload type that only one m-line has
     /// (RFC 8843 §9.2); and which encoding of a simulcast m-line, by its RID (RFC 8852 §3).
     ///
     /// - Parameter rid: That of the source, or of the one whose packets it repeats.
-    /// - Returns: Nil when it belongs nowhere, or when the peer has too many sources.
-    mutating func identify(_ header: RTPHeader, mid: String?, rid: String?) -> Source? {
+    /// - Returns: Nil when it belongs nowhere.
+    mutating func identify(_ header: RTPHeader, mid: String?, rid: String?, now: Instant) -> Source? {
         var match: (track: Int, isRetransmission: Bool)?
         for (index, track) in tracks.enumerated() {
             if let mid, track.parameters.mid != mid { continue }
@@ -124,20 +142,72 @@ struct IncomingMedia {
             }
         }
         guard let match else { return nil }
-        return learn(header.ssrc, track: match.track, isRetransmission: match.isRetransmission)
+        return learn(
+            Source(
+                ssrc: header.ssrc,
+                line: linesOfTracks[match.track],
+                track: match.track,
+                isRetransmission: match.isRetransmission,
+                lastHeard: now
+            )
+        )
     }
 
-    @discardableResult
-    private mutating func learn(
-        _ ssrc: UInt32,
-        track: Int,
-        isRetransmission: Bool,
-        original: UInt32? = nil
-    ) -> Source? {
-        if let known = self.source(ssrc) { return known }
-        guard sources.count < maximumSources else { return nil }
-        let source = Source(ssrc: ssrc, track: track, isRetransmission: isRetransmission, original: original)
-        sources.append(source)
+    private mutating func announce(_ ssrc: UInt32, track: Int, original: UInt32? = nil) {
+        _ = learn(
+            Source(
+                ssrc: ssrc,
+                line: linesOfTracks[track],
+                track: track,
+                isRetransmission: original != nil,
+                original: original,
+                isAnnounced: true,
+                lastHeard: source(ssrc)?.lastHeard ?? Instant(nanoseconds: 0)
+            )
+        )
+    }
+
+    /// Where there are as many sources as may be, the one that was silent for longest gives way (RFC 3550 §6.3.5), but none that the
+    /// SDP names.
+    private mutating func learn(_ source: Source) -> Source? {
+        if let place = sources.firstIndex(where: { $0.ssrc == source.ssrc }) {
+            sources[place] = source
+        } else if sources.count < maximumSources {
+            sources.append(source)
+        } else {
+            let others = sources.indices.filter { !sources[$0].isAnnounced }
+            guard let place = others.min(by: { sources[$0].lastHeard < sources[$1].lastHeard }) else { return nil }
+            sources[place] = source
+        }
         return source
+    }
+
+    /// Lines that no source is on, when there are many.
+    private mutating func forgetLines() {
+        guard lines.count > maximumSources * 2 else { return }
+        let before = lines
+        lines = []
+        for index in sources.indices {
+            let line = before[sources[index].line]
+            if let known = lines.firstIndex(of: line) {
+                sources[index].line = known
+            } else {
+                lines.append(line)
+                sources[index].line = lines.count - 1
+            }
+        }
+    }
+
+    private mutating func line(ofTrackAt index: Int) -> Int {
+        let track = tracks[index]
+        let mid = track.parameters.mid
+        let line = Line(
+            mid: mid,
+            rid: track.rid,
+            place: track.rid == nil ? tracks[..<index].count { $0.parameters.mid == mid && $0.rid == nil } : 0
+        )
+        if let known = lines.firstIndex(of: line) { return known }
+        lines.append(line)
+        return lines.count - 1
     }
 }

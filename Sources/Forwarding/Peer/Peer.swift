@@ -36,7 +36,14 @@ final class Peer {
     /// What the peer sends: its m-lines and the RTP sources seen on them.
     var incoming: IncomingMedia
     /// What the peer receives.
-    var subscriptions: [Subscription] = []
+    var subscriptions: [Subscription] = [] {
+        didSet { subscriptionSSRCs = subscriptions.map(\.ssrc) }
+    }
+    /// What they send with, close together: RTCP names them, and a list of it many.
+    private var subscriptionSSRCs: [UInt32] = []
+    /// What the peer may still ask for.
+    var controlAllowance = ControlAllowance()
+    var keyframeAllowance = KeyframeAllowance()
     /// Transport-wide congestion control of what the peer sends, when negotiated.
     var transportFeedback: TransportFeedbackRecorder?
 
@@ -49,6 +56,8 @@ final class Peer {
     var waitingHandshake: [[UInt8]] = []
     /// When anything authentic came last.
     var lastHeard: Instant?
+    /// Whether that was too long ago for video to be sent.
+    var isAway = false
     /// The next receiver report to a publisher, or sender reports to a viewer.
     var nextReport = Instant.distantFuture
     /// Whether the deadline below has to be computed anew.
@@ -75,25 +84,6 @@ final class Peer {
 
     /// The subscription that sends with this SSRC.
     func subscription(sending ssrc: UInt32) -> Subscription? {
-        for subscription in subscriptions where subscription.ssrc == ssrc { return subscription }
-        return nil
-    }
-
-    /// When the peer next has something to do by itself.
-    func computeDeadline(feedbackInterval: Duration) -> Instant {
-        var earliest = min(ice.nextDeadline, nextReport, nextEncodingChoice)
-        switch phase {
-        case .checking: break
-        case .handshaking(let dtls): earliest = min(earliest, dtls.nextDeadline ?? .distantFuture)
-        case .connected(let session):
-            earliest = min(earliest, session.dtls.nextDeadline ?? .distantFuture)
-            if let due = transportFeedback?.deadline(interval: feedbackInterval) { earliest = min(earliest, due) }
-            for track in incoming.tracks where track.track.isFed(by: self) {
-                guard let encoding = track.track.encoding else { continue }
-                if track.parameters.feedback.contains(.nack) { earliest = min(earliest, encoding.nacks.deadline) }
-                if let due = encoding.keyframeRequests.deadline { earliest = min(earliest, due) }
-            }
-        }
-        return earliest
+        subscriptionSSRCs.firstIndex(of: ssrc).map { subscriptions[$0] }
     }
 }

@@ -49,13 +49,14 @@ final class Subscription {
     private let place: Double
     /// Whether its peer wants nothing of it for now. Afterwards it goes on without a gap in its numbers, video with a keyframe.
     var isPaused = false {
-        didSet {
-            guard isPaused else { return }
-            isShed = true
-            // By its end the packet may have left the history.
-            numbersAtPause = lastFrameNumbers ?? numbersAtPause
-        }
+        didSet { if isPaused { hold() } }
     }
+    /// Whether its peer is not heard any more. Audio goes on.
+    var isAway = false {
+        didSet { if isAway, needsKeyframe { hold() } }
+    }
+    /// Whether nothing is forwarded for now.
+    var isHeld: Bool { isPaused || (isAway && needsKeyframe) }
     /// Whether it is left out since the worker could not serve all.
     private var isShed = false
     /// The publisher's timestamp of the frame that the last packet belonged to; nil before the encoding's first.
@@ -122,7 +123,7 @@ final class Subscription {
 
     /// Whether the viewer waits for a keyframe of the encoding that is forwarded now.
     var awaitsKeyframe: Bool {
-        needsKeyframe && !isPaused && (isShed || mapping == nil || mapping?.generation != track.encoding?.generation)
+        needsKeyframe && !isHeld && (isShed || mapping == nil || mapping?.generation != track.encoding?.generation)
     }
 
     /// Whether a keyframe has to be asked for. While some are left out because the worker can't serve all, their turn comes with
@@ -163,7 +164,7 @@ final class Subscription {
         now: Instant
     ) -> Int {
         run.removeAll()
-        guard !isPaused else { return 0 }
+        guard !isHeld else { return 0 }
         if mapping?.generation != encoding.generation { frameTimestamp = nil }
         for sequence in encoding.pending {
             guard let record = encoding.history.record(of: sequence) else { continue }
@@ -221,24 +222,28 @@ final class Subscription {
     /// Answers a viewer's NACK for one packet from the history: over RTX (RFC 4588) where negotiated, else by the same
     /// packet again.
     ///
-    /// - Returns: Whether the packet was still there and is on its way. The batch must not be full.
+    /// - Parameter oldest: A packet that came longer ago is not sent again: it would only make the picture late.
+    /// - Returns: What became of it. The batch must not be full.
     func retransmit(
         _ sequenceNumber: UInt16,
         sealer: SRTPSealer,
         to destination: AddressPair,
         into egress: EgressBatch,
+        oldest: Duration,
         now: Instant
-    ) -> Bool {
+    ) -> Retransmission {
         guard let mapping, let encoding = track.encoding, mapping.generation == encoding.generation,
             retransmissionCredit > 0
-        else { return false }
+        else { return .refused }
         // The asked-for packet is the latest one sent with these 16 bits.
         let behind = UInt16(truncatingIfNeeded: nextSequence &- 1) &- sequenceNumber
         let outgoing = nextSequence &- 1 &- UInt64(behind)
         let sequence = outgoing &- mapping.sequenceOffset
-        guard behind < UInt16(clamping: encoding.history.capacity), sequence >= mapping.firstSequence,
-            let record = encoding.history.record(of: sequence)
-        else { return false }
+        guard sequence >= mapping.firstSequence, sequence <= encoding.highestSequence else { return .unknown }
+        guard let record = encoding.history.record(of: sequence) else {
+            return encoding.history.isPast(sequence) ? .tooOld : .unknown
+        }
+        guard now - record.pointee.receivedAt <= oldest else { return .tooOld }
 
         let timestamp = record.pointee.timestamp &+ mapping.timestampOffset
         let length: Int
@@ -274,7 +279,17 @@ final class Subscription {
         retransmissionCredit -= 1
         packetsRetransmitted += 1
         bytesSent += UInt64(length)
-        return true
+        return .sent
+    }
+
+    /// What became of a packet that a viewer asked for again.
+    enum Retransmission {
+        case sent
+        /// It never was, or is not here yet.
+        case unknown
+        case tooOld
+        /// The viewer had as many sent again as it may.
+        case refused
     }
 
     /// A report block of the viewer on our SSRC (RFC 3550 §6.4.1).
@@ -290,7 +305,7 @@ final class Subscription {
     }
 
     /// Whether the viewer is sent less than he wants, as his network seems to carry no more.
-    var isLimited: Bool { !isPaused && highestCarried < min(highestWanted, encodings.count - 1) }
+    var isLimited: Bool { !isHeld && highestCarried < min(highestWanted, encodings.count - 1) }
 
     /// Whether it is among those that a track serves while the worker can't serve all.
     func isAdmitted(to track: Track) -> Bool { track.admission.isWhole || track.admission.contains(place) }
@@ -326,6 +341,13 @@ final class Subscription {
         let (ntp, timestamp) = clock.extrapolated(to: now, clockRate: clockRate)
         sentReports.note(middleNTP: UInt32(truncatingIfNeeded: ntp >> 16), sentAt: now)
         return (ntp, timestamp &+ mapping.timestampOffset)
+    }
+
+    /// Nothing is forwarded from now on.
+    private func hold() {
+        isShed = true
+        // By its end the packet may have left the history.
+        numbersAtPause = lastFrameNumbers ?? numbersAtPause
     }
 
     /// Whether a packet is left out while the worker can't serve all: from the beginning of a frame on, until a keyframe begins

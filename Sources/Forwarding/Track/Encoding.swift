@@ -14,8 +14,14 @@ final class Encoding {
     private static let videoChunkBytes = 64 * 1024
     private static let audioChunkBytes = 16 * 1024
 
+    /// What is still a slow picture and no stop.
+    private static let longestPatience = Duration.seconds(3)
+    /// Packets that overtook the end of their source come within this time.
+    private static let lateness = Duration.milliseconds(200)
+
     /// The publisher's SSRC.
     let ssrc: UInt32
+    private let isVideo: Bool
     /// Tells this encoding from those that fed the same track before it.
     let generation: UInt32
     let history: PacketHistory
@@ -28,11 +34,16 @@ final class Encoding {
     private(set) var keyframeIsPending = false
     /// Whether other workers were lent them already.
     var pendingIsRelayed = false
-    /// How the publisher's RTP timestamps relate to its wall clock.
+    /// How the publisher's RTP timestamps relate to its wall clock; and what is thought of that clock, at the track's home.
     var clock: SenderClock?
+    var clockGauge = SenderClockGauge()
 
-    var unwrapper = SequenceNumberUnwrapper()
-    var highestSequence: UInt64 = 0
+    var order = SequenceOrder()
+    /// The last packet that was out of order.
+    var outlier: OutlyingPacket?
+    /// When its publisher said that the source has ended (RFC 3550 §6.6).
+    var endedAt: Instant?
+    private(set) var highestSequence: UInt64 = 0
     /// When the last packet with a payload came; nil before the first.
     private(set) var lastReceivedAt: Instant?
     private var lastFrameAt: Instant?
@@ -40,7 +51,7 @@ final class Encoding {
     private var frameInterval = Duration.zero
     /// The RTP timestamp of the last keyframe.
     var keyframeTimestamp: UInt32?
-    var keyframeReceivedAt: Instant?
+    private(set) var keyframeReceivedAt: Instant?
     var statistics: ReceptionStatistics
     var nacks = NackGenerator()
     var keyframeRequests: KeyframeRequestLimiter
@@ -54,6 +65,7 @@ final class Encoding {
     ) {
         self.ssrc = ssrc
         self.generation = generation
+        isVideo = codec.kind == .video
         history = PacketHistory(
             capacity: historyPackets,
             chunkBytes: codec.kind == .video ? Self.videoChunkBytes : Self.audioChunkBytes
@@ -86,9 +98,14 @@ final class Encoding {
     private func queue(_ record: PacketRecord) {
         highestSequence = max(highestSequence, record.sequence)
         if record.payloadLength > 0 { lastReceivedAt = record.receivedAt }
-        if record.marker { noteFrame(at: record.receivedAt) }
+        // Of audio the marker begins a talkspurt.
+        if record.marker, isVideo { noteFrame(at: record.receivedAt) }
+        if let endedAt, record.receivedAt - endedAt > Self.lateness { self.endedAt = nil }
         pending.append(record.sequence)
-        if record.startsKeyframe { keyframeIsPending = true }
+        if record.startsKeyframe {
+            keyframeIsPending = true
+            keyframeReceivedAt = record.receivedAt
+        }
     }
 
     /// Whether it is so far behind that it has stopped: several of its frames, and not only one of a slow picture.
@@ -99,6 +116,15 @@ final class Encoding {
     func isSilent(at latest: Instant, silence: Duration) -> Bool {
         guard let lastReceivedAt else { return true }
         return latest - lastReceivedAt >= max(silence, frameInterval * 3)
+    }
+
+    /// Whether it still holds its track: packets of another source are strays, late ones of the source before, say.
+    ///
+    /// - Parameter silence: When nothing came for so long it is over; of a slow picture for some of its frames.
+    func isAlive(at now: Instant, silence: Duration) -> Bool {
+        guard endedAt == nil, let lastReceivedAt else { return false }
+        let patience = max(silence, min(frameInterval * 3, Self.longestPatience))
+        return now - lastReceivedAt < patience
     }
 
     private func noteFrame(at instant: Instant) {
@@ -120,6 +146,9 @@ final class Encoding {
 
 /// A publisher's sender report: one point that its RTP timestamps and its wall clock share (RFC 3550 §6.4.1).
 struct SenderClock: BitwiseCopyable {
+    /// No clock.
+    static let none = SenderClock(ntp: 0, rtpTimestamp: 0, receivedAt: Instant(nanoseconds: 0))
+
     /// NTP format: seconds in the upper, their fraction in the lower 32 bits.
     var ntp: UInt64
     var rtpTimestamp: UInt32

@@ -118,5 +118,5 @@ final class PacketHistory {
     }
 
     /// Whether no packet up to this one is in the window any more.
-    private func isPast(_ sequence: UInt64) -> Bool { highest >= sequence &+ UInt64(capacity) }
+    func isPast(_ sequence: UInt64) -> Bool { highest >= sequence &+ UInt64(capacity) }
 }

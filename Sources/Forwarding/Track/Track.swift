@@ -31,6 +31,8 @@ final class Track {
     private(set) var candidates: ContiguousArray<Subscription> = []
     /// Who is served while not everybody can be.
     var admission = Admission()
+    /// Requests to the track's home, where that is another worker.
+    var relayedRequests: KeyframeRequestLimiter
     /// Workers that this home relays the track to; bit n is worker n.
     var relayTargets: UInt64 = 0
     /// Whether the track is in its engine's list of tracks with packets to forward.
@@ -51,9 +53,10 @@ final class Track {
     private var packetsLostBefore: Int64 = 0
     private var packetsExpectedBefore: Int64 = 0
 
-    init(id: TrackID, codec: Codec) {
+    init(id: TrackID, codec: Codec, keyframeRequestInterval: Duration) {
         self.id = id
         self.codec = codec
+        relayedRequests = KeyframeRequestLimiter(interval: keyframeRequestInterval)
     }
 
     /// Whether somebody waits for a keyframe, here or on another worker.
@@ -103,11 +106,21 @@ final class Track {
         }
     }
 
-    /// The encoding for packets of this SSRC; a new one takes the old one's place.
+    /// The encoding for packets of this SSRC; a new one takes the old one's place once that has ended, or fallen silent.
+    ///
+    /// - Returns: Nil while the old one lives, and when encodings change too fast.
+    func encoding(ssrc: UInt32, limits: Limits, now: Instant) -> Encoding? {
+        if let encoding {
+            if encoding.ssrc == ssrc { return encoding }
+            if encoding.isAlive(at: now, silence: limits.encodingSilence) { return nil }
+        }
+        return beginEncoding(ssrc: ssrc, limits: limits, now: now)
+    }
+
+    /// A new encoding, in place of the one before.
     ///
     /// - Returns: Nil when encodings change too fast.
-    func encoding(ssrc: UInt32, limits: Limits, now: Instant) -> Encoding? {
-        if let encoding, encoding.ssrc == ssrc { return encoding }
+    func beginEncoding(ssrc: UInt32, limits: Limits, now: Instant) -> Encoding? {
         if let since = encodingSince, now < since + Self.encodingChangeInterval { return nil }
         return replaceEncoding(ssrc: ssrc, generation: generation &+ 1, limits: limits, now: now)
     }

@@ -16,8 +16,20 @@ public enum RTCPWriter {
         end(start, in: &buffer)
     }
 
+    /// Most report blocks that one report holds.
+    public static let blocksPerReport = 31
+
     /// A receiver report (RFC 3550 §6.4.2) with at most 31 report blocks; more are left out.
     public static func receiverReport(sender: UInt32, blocks: [RTCPPacket.ReportBlock], to buffer: inout [UInt8]) {
+        receiverReport(sender: sender, blocks: blocks[...], to: &buffer)
+    }
+
+    /// The same of a part of the blocks.
+    public static func receiverReport(
+        sender: UInt32,
+        blocks: ArraySlice<RTCPPacket.ReportBlock>,
+        to buffer: inout [UInt8]
+    ) {
         let start = begin(RTCPPacket.PacketType.receiverReport, count: min(blocks.count, 31), to: &buffer)
         buffer.appendBigEndian(sender)
         for block in blocks.prefix(31) { append(block, to: &buffer) }

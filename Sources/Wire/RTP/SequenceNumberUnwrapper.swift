@@ -10,17 +10,17 @@ public struct SequenceNumberUnwrapper: BitwiseCopyable, Sendable {
     /// The extended form of a sequence number.
     @inlinable
     public mutating func unwrap(_ sequenceNumber: UInt16) -> UInt64 {
-        guard let highest else {
-            let first = UInt64(1) << 16 | UInt64(sequenceNumber)
-            self.highest = first
-            return first
-        }
+        let extended = nearest(to: sequenceNumber)
+        highest = max(highest ?? 0, extended)
+        return extended
+    }
+
+    /// What `unwrap` would return, without any effect on what follows.
+    @inlinable
+    public func nearest(to sequenceNumber: UInt16) -> UInt64 {
+        guard let highest else { return UInt64(1) << 16 | UInt64(sequenceNumber) }
         let forward = sequenceNumber &- UInt16(truncatingIfNeeded: highest)
-        if forward < 0x8000 {
-            let extended = highest &+ UInt64(forward)
-            self.highest = extended
-            return extended
-        }
+        if forward < 0x8000 { return highest &+ UInt64(forward) }
         let backward = UInt64(UInt16(0) &- forward)
         // Only at the very beginning can a number lie before the first cycle; 1 is the least there is.
         return highest > backward ? highest - backward : 1
