@@ -61,6 +61,7 @@ package final class SimulatedClient {
             hasStarted = true
             dtls.start(now: now)
         }
+        if hasStarted, let due = dtls.nextDeadline, due <= now { dtls.advance(to: now) }
         while dtls.nextDatagram(into: &buffer) { outbox.append(buffer) }
     }
 

@@ -28,6 +28,7 @@ package final class Simulation: EngineOutput {
     private var random: Random
     private var clients: [SocketAddress: SimulatedClient] = [:]
     private var nextPort: UInt16 = 10_000
+    private var unreachable: Set<SocketAddress> = []
     package let certificate: DTLSCertificate
     private let limits: Limits
     /// Datagrams that the engines have sent, and their bytes.
@@ -82,7 +83,9 @@ package final class Simulation: EngineOutput {
                 let bytes = Array(rest.prefix(message.segmentBytes))
                 rest = rest.dropFirst(message.segmentBytes)
                 if keepsSent { sent.append((message.destination.remote, bytes)) }
-                if !isLost { clients[message.destination.remote]?.inbox.append(bytes) }
+                if !isLost, !unreachable.contains(message.destination.remote) {
+                    clients[message.destination.remote]?.inbox.append(bytes)
+                }
             }
         }
         batch.removeAll()
@@ -130,7 +133,15 @@ package final class Simulation: EngineOutput {
             ) { precondition($0, "the engine takes the peer") },
             worker: worker
         )
-        if settles { run(for: .milliseconds(300)) }
+        if settles {
+            run(for: .milliseconds(300))
+            // OpenSSL's timers run by the system's clock: on a busy machine both sides may send again what was not lost.
+            var rounds = 0
+            while !client.isConnected, loss == 0, rounds < 100 {
+                run(for: .milliseconds(10))
+                rounds += 1
+            }
+        }
         return client
     }
 
@@ -164,7 +175,9 @@ package final class Simulation: EngineOutput {
             each()
             for client in clients.values {
                 client.advance(now: now)
-                for datagram in client.takeOutbox() where !isLost { receive(datagram, from: client) }
+                for datagram in client.takeOutbox() where !isLost && !unreachable.contains(client.address) {
+                    receive(datagram, from: client)
+                }
             }
             for engine in engines {
                 if !stalledWorkers.contains(engine.worker) { while engine.receiveRelayed(now: now) {} }
@@ -187,6 +200,11 @@ package final class Simulation: EngineOutput {
         var bytes = datagram
         bytes.withUnsafeMutableBytes { engines[worker].receive($0, from: AddressPair(remote: source), now: now) }
         engines[worker].endTurn(now: now)
+    }
+
+    /// Whether nothing gets through between a client and its worker, either way.
+    package func setUnreachable(_ client: SimulatedClient, _ isUnreachable: Bool) {
+        if isUnreachable { unreachable.insert(client.address) } else { unreachable.remove(client.address) }
     }
 
     private var isLost: Bool { loss > 0 && Double(random.next() >> 11) * 0x1p-53 < loss }
