@@ -107,6 +107,7 @@ import Wire
     /// Back, near and far; forward; to where another count of wraps would be.
     private static let jumps: [(UInt64, UInt64)] = [
         (20_000, 19_800), (20_000, 15_000), (20_000, 26_000), (10_000, 42_000), (40_000, 38_000),
+        (40_000, 65_536 + 35_000), (40_000, 65_536 + 39_800), (60_000, 65_536 + 55_000),
     ]
 
     @Test(arguments: jumps) func aSequenceThatJumpsIsANewBeginning(first: UInt64, second: UInt64) throws {
