@@ -3,6 +3,8 @@
 # The Swift runtime is linked in: the program then runs without one, and takes 5 MB less.
 SWIFT_BUILD = swift build -c release --static-swift-stdlib --product sluice
 PYTEST = ../../.build-venv/bin/python -m pytest
+# Most end-to-end tests wait most of the time: two files at once.
+PYTEST_TWO = $(PYTEST) -n 2 --dist loadfile
 
 # Each builds alone.
 LAYERS = Wire Commands Negotiation Transport Forwarding Worker Control sluice sluice-load
@@ -24,12 +26,17 @@ test-unit:
 	swift test
 	for layer in $(LAYERS); do swift build --target $$layer || exit 1; done
 
-# TESTS= picks some, such as TESTS="test_known_pictures.py -k VP8".
+# TESTS= picks some, such as TESTS="test_known_pictures.py -k VP8". What is about time or memory runs by itself.
 test-e2e:
 	Scripts/install-dependencies test
 	$(SWIFT_BUILD)
 	$(SWIFT_BUILD)-load
+ifdef TESTS
 	cd Tests/EndToEnd && $(PYTEST) $(TESTS)
+else
+	cd Tests/EndToEnd && $(PYTEST_TWO) -m "not uninstrumented"
+	cd Tests/EndToEnd && $(PYTEST) -m uninstrumented
+endif
 
 # The same on a machine that does nothing else: a time or a rate that is not as promised fails. Elsewhere it is only told.
 measure:
@@ -44,13 +51,13 @@ test-asan:
 	Scripts/install-dependencies test
 	swift build --build-path .build-asan --sanitize=address --product sluice
 	cd Tests/EndToEnd && SLUICE_PATIENCE=3 SLUICE_PROGRAM=../../.build-asan/debug/sluice \
-	    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 $(PYTEST) -m "not uninstrumented" $(TESTS)
+	    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 $(PYTEST_TWO) -m "not uninstrumented" $(TESTS)
 
 test-tsan:
 	Scripts/install-dependencies test
 	swift build --build-path .build-tsan --sanitize=thread --product sluice
 	cd Tests/EndToEnd && SLUICE_PATIENCE=3 SLUICE_PROGRAM=../../.build-tsan/debug/sluice \
-	    TSAN_OPTIONS=halt_on_error=1 $(PYTEST) -m "not uninstrumented" $(TESTS)
+	    TSAN_OPTIONS=halt_on_error=1 $(PYTEST_TWO) -m "not uninstrumented" $(TESTS)
 
 # Takes a quarter of an hour and the whole machine, and writes its figures into Docs/Performance.md. ONLY= picks some, such as
 # ONLY="audience memory".
