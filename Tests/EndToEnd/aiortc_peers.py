@@ -72,15 +72,17 @@ class Peer:
     def __init__(self, url):
         self.url = url
         self.connection = RTCPeerConnection()
+        # Where the server asks for one.
+        self.token = None
         self.location = None
         self.tag = None
         self.headers = None
 
     async def negotiate(self):
         await self.connection.setLocalDescription(await self.connection.createOffer())
+        headers = {"Content-Type": "application/sdp"} | ({"Authorization": f"Bearer {self.token}"} if self.token else {})
         async with aiohttp.ClientSession() as http:
-            async with http.post(self.url, data=self.connection.localDescription.sdp,
-                                 headers={"Content-Type": "application/sdp"}) as response:
+            async with http.post(self.url, data=self.connection.localDescription.sdp, headers=headers) as response:
                 text = await response.text()
                 assert response.status == 201, (response.status, text)
                 self.headers = response.headers

@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from patience import figure, last_moment, wait_for
 from sluice import OPERATOR_TOKEN, ROOT, Server, own_address
 
 EXAMPLES = ROOT / "Docs/Examples"
@@ -66,13 +67,6 @@ class Client:
         self.process.wait()
 
 
-def wait_for(condition, what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
-
-
 @pytest.fixture(scope="module")
 def calls():
     """For each publisher the pictures that its viewer had shown, second by second."""
@@ -89,7 +83,7 @@ def calls():
             assert publishers[name].process.poll() is None, (name, publishers[name].lines())
             return (server.stream(name) or {}).get("publisher")
         for name in PUBLISHERS:
-            wait_for(lambda: is_there(name), f"{name} publishes")
+            wait_for(lambda: is_there(name), 10, f"{name} publishes")
         viewers = {name: run(*GSTREAMER, "watch", "--count", "--codec", codec, f"{server.url}/{name}/whep")
                    for name, (_, codec) in PUBLISHERS.items()}
 
@@ -97,7 +91,7 @@ def calls():
             counts = [json.loads(line)["pictures"] for line in viewers[name].lines() if line.startswith("{")]
             return counts[next((place for place, count in enumerate(counts) if count), len(counts)):]
         # Whatever ends early is told below, by what it printed.
-        deadline = time.monotonic() + 3 * max(SECONDS.values())
+        deadline = time.monotonic() + last_moment(max(SECONDS.values()))
         while time.monotonic() < deadline and not all(
                 len(shown(name)) > SECONDS[name] or viewers[name].process.poll() is not None for name in PUBLISHERS):
             time.sleep(0.5)
@@ -109,6 +103,6 @@ def test_pictures_come_the_whole_time(calls, publisher):
     counts, printed = calls[publisher]
     seconds, stretch = SECONDS[publisher], STRETCH[publisher]
     assert len(counts) > seconds, (counts, printed)
-    print(f"{publisher}: {(counts[seconds] - counts[0]) / seconds:.1f} pictures a second")
+    figure(f"{publisher}, what is shown", (counts[seconds] - counts[0]) / seconds, unit="pictures/s")
     for second in range(seconds - stretch + 1):
         assert counts[second + stretch] > counts[second], f"none from second {second} on: {counts}"
