@@ -113,6 +113,8 @@ public struct Limits: Sendable {
 
     /// Largest RTP packet that is forwarded, in bytes, before encryption.
     public var rtpPacketBytes = 1460
+    /// Media that waited longer to be read, as the process was stopped or had too much to do, is let go, and a keyframe asked for.
+    public var mediaAge = Duration.seconds(1)
     /// Most RTP sources (SSRCs) that one peer may send at a time, the longest silent gives way to another: eight streams of four encodings and audio, with their retransmissions.
     public var sourcesPerPeer = 80
     /// Most encodings that a simulcast track may have; more are declined.

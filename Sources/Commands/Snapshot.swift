@@ -52,7 +52,7 @@ public enum DropReason: Int, Sendable, CaseIterable {
     case rtpOutOfSequence
     /// RTP or RTCP of a new source of a peer that has used more than are remembered.
     case srtpTooManySources
-    /// RTP that had waited too long to be of use to anybody.
+    /// Media that waited so long to be read that it is of no use to anybody, and video after it, up to a keyframe.
     case rtpTooLate
 
     /// The `reason` label of `sluice_packets_dropped_total`: the case's name in snake case.

@@ -90,9 +90,9 @@ final class Worker {
             egress.beginTurn()
             var lag: Duration?
             if readsSocket {
-                mayHaveMore = socket.receive { datagram, pair, _ in
+                mayHaveMore = socket.receive { datagram, pair, arrival in
                     egress.bytesReceived += UInt64(datagram.count)
-                    engine.receive(datagram, from: pair, now: start)
+                    engine.receive(datagram, from: pair, arrivedAt: arrival, now: start)
                 }
                 lag = socket.longestWait
             }

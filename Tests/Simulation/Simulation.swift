@@ -196,9 +196,18 @@ package final class Simulation: EngineOutput {
     }
 
     /// A datagram from nowhere.
-    package func inject(_ datagram: [UInt8], from source: SocketAddress, worker: Int = 0) {
+    ///
+    /// - Parameter wait: How long it lay in the socket.
+    package func inject(
+        _ datagram: [UInt8],
+        from source: SocketAddress,
+        worker: Int = 0,
+        afterWaiting wait: Duration = .zero
+    ) {
         var bytes = datagram
-        bytes.withUnsafeMutableBytes { engines[worker].receive($0, from: AddressPair(remote: source), now: now) }
+        bytes.withUnsafeMutableBytes {
+            engines[worker].receive($0, from: AddressPair(remote: source), arrivedAt: now + (.zero - wait), now: now)
+        }
         engines[worker].endTurn(now: now)
     }
 

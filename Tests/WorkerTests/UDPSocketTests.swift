@@ -1,4 +1,5 @@
 import Testing
+import Transport
 import Wire
 
 @testable import Forwarding
@@ -98,6 +99,40 @@ import Wire
             let answers = Self.receivePairs(client, atLeast: 3)
             #expect(answers.allSatisfy { $0.remote == SocketAddress(ip: local, port: server.address.port) })
         }
+    }
+
+    /// Each datagram is said to have come when it did, however long it then lay in the socket.
+    @Test func tellsWhenEachDatagramArrived() throws {
+        let sender = try UDPSocket(binding: Self.anyPort)
+        let receiver = try UDPSocket(binding: Self.anyPort)
+        let batch = EgressBatch()
+        func send() -> ClosedRange<Instant> {
+            Self.put([1], for: receiver.address, into: batch)
+            let before = Instant.now
+            _ = sender.send(batch)
+            return before...Instant.now
+        }
+        func pass(_ duration: Duration) {
+            let end = Instant.now + duration
+            while Instant.now < end {}
+        }
+        // There is nothing: all that comes has come since.
+        #expect(!receiver.receive { _, _, _ in })
+        var sent: [ClosedRange<Instant>] = []
+        for _ in 0..<3 {
+            sent.append(send())
+            pass(.milliseconds(30))
+        }
+        var arrivals: [Instant] = []
+        for _ in 0..<1_000_000 where arrivals.count < 3 {
+            _ = receiver.receive { _, _, arrival in arrivals.append(arrival) }
+        }
+        // The wall clock and the monotonic one are not read at the same moment.
+        let tolerance = Duration.milliseconds(10)
+        for (arrival, sent) in zip(arrivals, sent) {
+            #expect(arrival + tolerance >= sent.lowerBound && arrival <= sent.upperBound + tolerance)
+        }
+        #expect(try #require(receiver.longestWait) >= .milliseconds(80))
     }
 
     /// A socket that has one address doesn't ask which it was.

@@ -119,10 +119,10 @@ extension Engine {
         guard let source = peer.incoming.source(report.ssrc), !source.isRetransmission, let place = source.track else {
             return
         }
-        peer.incoming.tracks[place].lastSenderReport = (UInt32(truncatingIfNeeded: report.ntp >> 16), now)
+        peer.incoming.tracks[place].lastSenderReport = (UInt32(truncatingIfNeeded: report.ntp >> 16), arrivedAt)
         let track = peer.incoming.tracks[place].track
         guard track.isFed(by: peer), let encoding = track.encoding, encoding.ssrc == report.ssrc else { return }
-        let told = SenderClock(ntp: report.ntp, rtpTimestamp: report.rtpTimestamp, receivedAt: now)
+        let told = SenderClock(ntp: report.ntp, rtpTimestamp: report.rtpTimestamp, receivedAt: arrivedAt)
         guard encoding.clockGauge.observe(told, clockRate: track.codec.clockRate, interval: Self.clockInterval) else {
             return
         }
@@ -149,7 +149,7 @@ extension Engine {
                 fractionLost: block.fractionLost,
                 lastSenderReport: block.lastSenderReport,
                 delay: block.delaySinceLastSenderReport,
-                now: now
+                now: arrivedAt
             )
             if subscription.reportedLoss.add(subscription.fractionLost, in: qualityInterval) {
                 lossySubscriptions.append(LossySubscription(peer: peer.id, subscription: subscription))

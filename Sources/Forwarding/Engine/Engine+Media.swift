@@ -52,7 +52,7 @@ extension Engine {
             case .transportSequenceNumber where element.length == 2:
                 let offset = element.offset
                 let number = UInt16(packet[offset]) << 8 | UInt16(packet[offset + 1])
-                peer.transportFeedback?.record(number, mediaSSRC: header.ssrc, now: now)
+                peer.transportFeedback?.record(number, mediaSSRC: header.ssrc, arrivedAt: arrivedAt, now: now)
             case .mid where !isKnown:
                 mid = text(of: element, in: packet)
             case .rtpStreamID where !isKnown, .repairedRTPStreamID where !isKnown:
@@ -159,6 +159,7 @@ extension Engine {
                 sequence: sequence,
                 timestamp: header.timestamp,
                 byteCount: packet.count,
+                arrivedAt: arrivedAt,
                 now: now
             )
         }
@@ -188,12 +189,25 @@ extension Engine {
             && track.codec.startsKeyframe(payload: bytes.extracting(payloadOffset..<payloadEnd))
             // Parameter sets and each slice look like a beginning: only the first of them is the picture's.
             && encoding.keyframeTimestamp != header.timestamp
+        let isTooLate = now - arrivedAt > limits.mediaAge
+        if isTooLate || encoding.isInterrupted && track.codec.kind == .video && !record.startsKeyframe {
+            // What comes after it is of no use before a keyframe.
+            if !source.isRetransmission { encoding.isInterrupted = true }
+            if track.codec.kind == .video {
+                encoding.keyframeRequests.request()
+                noteDeadline(.keyframeRequests, of: peer)
+            }
+            return count(.rtpTooLate)
+        }
+        record.followsInterruption = encoding.isInterrupted
+        encoding.isInterrupted = false
         if record.startsKeyframe, track.codec.kind == .video {
             encoding.keyframeTimestamp = header.timestamp
             track.keyframesReceived += 1
             encoding.keyframeRequests.keyframeReceived()
         }
-        if encoding.pending.count >= Encoding.maximumPending { forward(track, now: now) }
+        // What precedes an interruption has other numbers than what follows it.
+        if encoding.pending.count >= Encoding.maximumPending || record.followsInterruption { forward(track, now: now) }
         encoding.insert(record, copying: packet)
         queue(track)
     }
@@ -372,7 +386,9 @@ extension Engine {
             )
             var highest: UInt64 = 0
             for record in packets {
-                if encoding.pending.count >= Encoding.maximumPending { forward(track, now: now) }
+                if encoding.pending.count >= Encoding.maximumPending || record.followsInterruption {
+                    forward(track, now: now)
+                }
                 encoding.insert(record)
                 if record.startsKeyframe { track.relayedRequests.keyframeReceived() }
                 highest = max(highest, record.sequence)

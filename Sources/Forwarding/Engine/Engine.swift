@@ -48,6 +48,8 @@ public final class Engine {
     /// Tracks with packets to forward at the end of this turn.
     var queuedTracks: ContiguousArray<Track> = []
     var shedder = LoadShedder()
+    /// When the datagram at hand reached this machine. How long it waited to be read is our doing, not the network's.
+    var arrivedAt = Instant(nanoseconds: 0)
     /// How long the oldest packet that was relayed to us in this turn had waited since its worker read it; nil when none was.
     var relayLag: Duration?
     /// Peers with handshake datagrams that wait for a turn with room for them, each once, whoever is next first.
@@ -110,7 +112,15 @@ public final class Engine {
     }
 
     /// Takes one datagram in: step 2 of the data path. Its bytes are decrypted in place and not kept.
-    public func receive(_ datagram: UnsafeMutableRawBufferPointer, from pair: AddressPair, now: Instant) {
+    ///
+    /// - Parameter arrival: When it reached this machine, which is what peers are told; nil when it has just done so.
+    public func receive(
+        _ datagram: UnsafeMutableRawBufferPointer,
+        from pair: AddressPair,
+        arrivedAt arrival: Instant? = nil,
+        now: Instant
+    ) {
+        arrivedAt = min(arrival ?? now, now)
         guard let first = datagram.first else { return count(.unknownProtocol) }
         switch DatagramKind(firstByte: first) {
         case .stun: receiveSTUN(datagram, from: pair, now: now)

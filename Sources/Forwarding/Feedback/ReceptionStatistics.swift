@@ -36,7 +36,10 @@ struct ReceptionStatistics {
     var jitterUnits: UInt32 { UInt32(clamping: Int64(jitter)) }
 
     /// Counts one packet that was not seen before.
-    mutating func record(sequence: UInt64, timestamp: UInt32, byteCount: Int, now: Instant) {
+    ///
+    /// - Parameter arrival: When it reached this machine: jitter is the network's, not how long it waited to be read.
+    mutating func record(sequence: UInt64, timestamp: UInt32, byteCount: Int, arrivedAt arrival: Instant, now: Instant)
+    {
         // RFC 3550 A.1 counts from the first packet; one that was sent before it and comes later widens the range.
         firstSequence = min(firstSequence ?? sequence, sequence)
         highestSequence = max(highestSequence, sequence)
@@ -44,7 +47,7 @@ struct ReceptionStatistics {
         bytes += UInt64(byteCount)
 
         // RFC 3550 A.8. The transit time's absolute value means nothing, so wrapping differences are enough.
-        let arrivalUnits = Double(now.nanoseconds) * 1e-9 * clockRate
+        let arrivalUnits = Double(arrival.nanoseconds) * 1e-9 * clockRate
         let transit = arrivalUnits - Double(timestamp)
         if let lastTransit {
             let difference = abs(transit - lastTransit)

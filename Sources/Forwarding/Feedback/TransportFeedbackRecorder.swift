@@ -24,7 +24,9 @@ struct TransportFeedbackRecorder {
 
     /// Notes a packet's arrival. One that comes after its number was reported as missing is left out: its loss has been
     /// acted upon.
-    mutating func record(_ number: UInt16, mediaSSRC: UInt32, now: Instant) {
+    ///
+    /// - Parameter arrival: When it reached this machine, which may be long before it was read.
+    mutating func record(_ number: UInt16, mediaSSRC: UInt32, arrivedAt arrival: Instant, now: Instant) {
         let sequence = unwrapper.unwrap(number)
         self.mediaSSRC = mediaSSRC
         if base == 0 { base = sequence }
@@ -36,7 +38,7 @@ struct TransportFeedbackRecorder {
         }
         let index = Int(sequence - base)
         while arrivals.count <= index { arrivals.append(TransportFeedback.notReceived) }
-        arrivals[index] = Int64(clamping: now.nanoseconds / Self.nanosecondsPerTick)
+        arrivals[index] = Int64(clamping: arrival.nanoseconds / Self.nanosecondsPerTick)
         if firstPendingAt == nil { firstPendingAt = now }
     }
 

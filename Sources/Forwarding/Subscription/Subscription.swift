@@ -172,7 +172,7 @@ final class Subscription {
                 run.shedCount += 1
                 continue
             }
-            if let mapping, mapping.generation == encoding.generation, !isShed {
+            if let mapping, mapping.generation == encoding.generation, !isShed, !record.pointee.followsInterruption {
                 guard sequence >= mapping.firstSequence else { continue }
             } else {
                 guard !needsKeyframe || record.pointee.startsKeyframe else { continue }

@@ -34,6 +34,8 @@ final class Encoding {
     private(set) var keyframeIsPending = false
     /// Whether other workers were lent them already.
     var pendingIsRelayed = false
+    /// Whether packets were let go since they waited too long to be read, and none has been kept since.
+    var isInterrupted = false
     /// How the publisher's RTP timestamps relate to its wall clock; and what is thought of that clock, at the track's home.
     var clock: SenderClock?
     var clockGauge = SenderClockGauge()

@@ -28,6 +28,8 @@ struct PacketRecord: BitwiseCopyable {
     var marker = false
     /// Whether a decoder can start with this packet.
     var startsKeyframe = false
+    /// Whether packets before it were let go: viewers go on with it without a gap in their numbers.
+    var followsInterruption = false
     var extensionCount: UInt8 = 0
     var extensions = InlineArray<8, Extension>(repeating: Extension())
 
