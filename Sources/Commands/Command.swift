@@ -39,6 +39,22 @@ public enum Command: Sendable {
     case lastHeard(PeerID, reply: @Sendable (Duration?) -> Void)
 }
 
+extension Command {
+    /// Answers what a command asks as one who serves nobody: what a worker that has stopped says. Nobody waits for ever.
+    public func answerForNobody() {
+        switch self {
+        case .addPeer(_, let reply), .restartICE(_, _, _, let reply), .setPublished(_, _, let reply),
+            .changeSubscriptions(_, _, _, let reply):
+            reply(false)
+        case .takeAudioLevels(let reply): reply([])
+        case .takeQualityChanges(let reply): reply(QualityChanges())
+        case .snapshot(_, let reply): reply(WorkerSnapshot())
+        case .lastHeard(_, let reply): reply(nil)
+        case .removePeer, .pauseSubscription, .limitSubscription, .removeTrack: break
+        }
+    }
+}
+
 /// What a worker tells Control. Delivered on the worker's thread, in order for each peer.
 public enum Event: Sendable {
     /// ICE and DTLS are done; media can flow.

@@ -249,11 +249,11 @@ public struct WorkerSnapshot: Sendable {
     public var peers: [PeerSnapshot]
 
     public init(
-        worker: WorkerIndex,
-        counters: WorkerCounters,
-        peerCount: Int,
-        subscriptionCount: Int,
-        peers: [PeerSnapshot]
+        worker: WorkerIndex = WorkerIndex(rawValue: 0),
+        counters: WorkerCounters = WorkerCounters(),
+        peerCount: Int = 0,
+        subscriptionCount: Int = 0,
+        peers: [PeerSnapshot] = []
     ) {
         self.worker = worker
         self.counters = counters

@@ -14,6 +14,8 @@ final class Mailbox: Sendable {
     private struct State: Sendable {
         var commands: [Command] = []
         var isStopping = false
+        /// Nobody takes anything any more.
+        var isOver = false
         var bell: Bell?
     }
 
@@ -27,14 +29,25 @@ final class Mailbox: Sendable {
         bell.ring()
     }
 
-    /// The bell is rung no more.
-    func close() { state.withLock { $0.bell = nil } }
+    /// The bell is rung no more. What waits is answered, and so is whatever still comes: somebody may wait for it.
+    func close() {
+        let unread = state.withLock { state in
+            let unread = state.commands
+            state = State(isStopping: true, isOver: true)
+            return unread
+        }
+        for command in unread { command.answerForNobody() }
+    }
 
     func send(_ command: Command) {
-        state.withLock { state in
+        let isTaken = state.withLock { state in
+            guard !state.isOver else { return false }
             state.commands.append(command)
             state.bell?.ring()
+            return true
         }
+        // Not under the lock: an answer may bring the next command.
+        if !isTaken { command.answerForNobody() }
     }
 
     func stop() {

@@ -17,7 +17,7 @@ public struct WorkerHandle: Sendable {
         self.mailbox = mailbox
     }
 
-    /// Gives the worker a command. Never blocks; a worker that has stopped leaves it unanswered.
+    /// Gives the worker a command. Never blocks; for a worker that has stopped it is answered at once.
     public func send(_ command: Command) { mailbox.send(command) }
 }
 
