@@ -45,9 +45,9 @@ struct Serve: AsyncParsableCommand {
             )
             let server = Server(configuration: configuration, logger: LogSetup.makeLogger(configuration))
             try await server.run { page in
-                // Not print, which holds lines back when the output is a pipe.
-                FileHandle.standardOutput.write(Data("Sluice is ready: open \(page)\n".utf8))
+                LineOutput.standardOutput.write("Sluice is ready: open \(page)")
             }
+            LineOutput.standardError.flush()
         } catch let error as ConfigurationError {
             try fail("The configuration can't be used:\n\(error)")
         } catch let error as StartError {
@@ -67,7 +67,12 @@ struct CheckConfig: ParsableCommand {
 
     func run() throws {
         do throws(ConfigurationError) {
-            _ = try ServerConfiguration.load(file: file)
+            let configuration = try ServerConfiguration.load(
+                file: file,
+                environment: ProcessInfo.processInfo.environment
+            )
+            for warning in configuration.warnings { LineOutput.standardError.write(warning) }
+            LineOutput.standardError.flush()
         } catch {
             try fail("\(error)")
         }
@@ -120,7 +125,7 @@ struct Token: AsyncParsableCommand {
             guard let secret = configuration.tokenSecret, let seconds = Self.seconds(ttl) else {
                 try fail("auth.secret: found nothing, expected the secret that signs tokens (or SLUICE_AUTH_SECRET)")
             }
-            let token = try await TokenKeys(secret: secret).sign(
+            let token = try await TokenKeys(secret: secret, audience: configuration.tokenAudience).sign(
                 role: role,
                 room: room,
                 stream: stream,
@@ -153,6 +158,7 @@ struct Version: ParsableCommand {
 
 /// Says on standard error what went wrong, and ends with status 1.
 private func fail(_ message: String) throws -> Never {
-    FileHandle.standardError.write(Data("\(message)\n".utf8))
+    LineOutput.standardError.write(message)
+    LineOutput.standardError.flush()
     throw ExitCode(1)
 }

@@ -67,9 +67,28 @@ import Wire
                 "media.unknown", "media.workers",
             ]
         )
-        #expect(problems("", environment: ["SLUICE_MEDIA_PROT": "1"]) == ["SLUICE_MEDIA_PROT"])
+        #expect(problems("auth: { operatorToken: [a], secret: [b], publicKeys: { c: d } }\n").count == 3)
+        #expect(problems("auth: { operatorToken: replace-me-with-something-long }\n") == ["auth.operatorToken"])
         #expect(problems("- a\n- list\n").count == 1)
         #expect(problems("http: [unclosed\n").count == 1)
+    }
+
+    /// Kubernetes sets variables that begin like ours.
+    @Test func unknownVariablesAreTold() throws {
+        let configuration = try load(
+            "",
+            environment: ["SLUICE_PORT": "tcp://10.0.0.1:80", "SLUICE_LOG_LEVEL": "debug"]
+        )
+        #expect(configuration.warnings.count == 1 && configuration.warnings[0].hasPrefix("SLUICE_PORT:"))
+        #expect(!configuration.warnings[0].contains("10.0.0.1"))
+    }
+
+    @Test func proxiesAndAudiencesAreRead() throws {
+        let yaml = "http: { trustedProxies: [127.0.0.1, \"fd00::/8\"] }\nauth: { audience: sluice }\n"
+        let configuration = try load(yaml)
+        #expect(configuration.trustedProxies.count == 2 && configuration.tokenAudience == ["sluice"])
+        let many = try load("", environment: ["SLUICE_AUTH_AUDIENCE": "one, two"])
+        #expect(many.tokenAudience == ["one", "two"])
     }
 
     @Test func listeningToOthersNeedsAMode() throws {
@@ -83,6 +102,7 @@ import Wire
         #expect(configuration.authorization == .token)
     }
 
+    /// But for the token in them, which is everybody's.
     @Test func theExamplesAreAccepted() throws {
         let folder = URL(fileURLWithPath: #filePath)
             .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
@@ -90,7 +110,11 @@ import Wire
         let files = try FileManager.default.contentsOfDirectory(atPath: folder.path)
         #expect(!files.isEmpty)
         for file in files {
-            _ = try ServerConfiguration.load(file: folder.appendingPathComponent(file).path)
+            let configuration = try ServerConfiguration.load(
+                file: folder.appendingPathComponent(file).path,
+                environment: ["SLUICE_AUTH_OPERATOR_TOKEN": "a-token-of-my-own-making"]
+            )
+            #expect(configuration.warnings.isEmpty)
         }
     }
 }

@@ -35,7 +35,78 @@ def test_wrong_arguments_end_with_64(arguments):
 
 @pytest.mark.parametrize("file", sorted((ROOT / "Configs").iterdir()), ids=lambda file: file.name)
 def test_the_examples_are_good(file):
-    assert run("check-config", str(file)).returncode == 0
+    checked = run("check-config", str(file), environment={"SLUICE_AUTH_OPERATOR_TOKEN": "a-token-of-my-own-making"})
+    assert checked.returncode == 0 and checked.stderr == ""
+
+
+@pytest.mark.parametrize("word", ["replace-me-with-32-random-characters", "Please-CHANGEME-before-you-start-it-up", "change_me_" * 5])
+@pytest.mark.parametrize("key", ["operatorToken", "secret"])
+def test_the_words_of_examples_are_no_secrets(tmp_path, key, word):
+    file = tmp_path / "shipped.yaml"
+    file.write_text(f"auth:\n  mode: token\n  {key}: {word}\n")
+    for result in (run("check-config", str(file)), run("serve", "--config", str(file))):
+        assert result.returncode == 1 and f"auth.{key}: " in result.stderr and "on line 3" in result.stderr
+        assert word not in result.stderr
+    shipped = run("check-config", str(ROOT / "Configs/public.yaml"))
+    assert shipped.returncode == 1 and "auth.operatorToken" in shipped.stderr
+
+
+def test_every_problem_names_its_line(tmp_path):
+    file = tmp_path / "bad.yaml"
+    file.write_text("""# The first line.
+http:
+  listen: nowhere
+  trustedProxies:
+    - 10.0.0.0/8
+    - 10.0.0.0/33
+  allowedOrigins: [
+    "https://fine.example",
+    "not one"]
+auth:
+  operatorToken: [a, list]
+  secret:
+    - another
+  audience: {a: section}
+media:
+  announce: ["203.0.113.1",
+    "nonsense"]
+limits:
+  peers: many
+ice:
+  servers:
+    - url: stun:fine.example
+    - url: gopher:bad.example
+typo: 1
+""")
+    result = run("check-config", str(file), environment={"SLUICE_LIMITS_PEERS_PER_ADDRESS": "none"})
+    found = {line.split(":")[0]: line for line in result.stderr.strip().splitlines()}
+    expected = {"http.listen": 3, "http.trustedProxies": 6, "http.allowedOrigins": 9, "auth.operatorToken": 11, "auth.secret": 12,
+                "auth.audience.a": 14, "media.announce": 17, "limits.peers": 19, "ice.servers": 23, "typo": 24}
+    assert result.returncode == 1
+    assert {key: f" on line {number}," in found.get(key, "") for key, number in expected.items()} == dict.fromkeys(expected, True), found
+    # What the environment set is in no line of the file.
+    assert "on line" not in found["limits.peersPerAddress"]
+    result = run("check-config", str(file), environment={"SLUICE_LIMITS_PEERS": "none"})
+    assert "on line" not in next(line for line in result.stderr.splitlines() if line.startswith("limits.peers:"))
+    for text in ("http:\n  listen: [\n", "http: 1\nmedia: {}\nhttp: 2\n", "- a\n- list\n"):
+        file.write_text(text)
+        result = run("check-config", str(file))
+        assert result.returncode == 1 and "on line " in result.stderr, result.stderr
+
+
+def test_what_kubernetes_sets_stops_nothing():
+    injected = {"SLUICE_PORT": "tcp://10.0.0.1:8080", "SLUICE_SERVICE_HOST": "10.0.0.1", "SLUICE_PORT_8080_TCP_ADDR": "10.0.0.1"}
+    checked = run("check-config", str(ROOT / "Configs/local.yaml"), environment=injected)
+    assert checked.returncode == 0
+    assert [line.split(":")[0] for line in checked.stderr.splitlines()] == sorted(injected) and "10.0.0.1" not in checked.stderr
+    with Server(environment=injected) as server:
+        assert urllib.request.urlopen(f"{server.url}/healthz").status == 200
+        assert all(name in server.log_text() for name in injected) and "10.0.0.1" not in server.log_text()
+
+
+def test_the_environment_is_checked_as_it_is_served():
+    checked = run("check-config", str(ROOT / "Configs/local.yaml"), environment={"SLUICE_MEDIA_PORT": "eighty"})
+    assert checked.returncode == 1 and checked.stderr.startswith("media.port: ")
 
 
 def test_a_bad_configuration_is_explained_a_line_a_problem(tmp_path):
@@ -75,29 +146,55 @@ def test_a_program_without_its_pages_says_so(tmp_path):
     assert result.returncode == 1 and "sluice_Control.resources" in result.stderr, result.stderr
 
 
-def test_https(tmp_path):
+def make_certificate(folder, name="certificate"):
+    """A self-signed certificate and its key: two paths."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    certificate = (x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
                    .serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
                    .sign(key, hashes.SHA256()))
-    (tmp_path / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (tmp_path / "key.pem").write_bytes(key.private_bytes(
+    (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / f"{name}-key.pem").write_bytes(key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-    with Server(environment={"SLUICE_HTTP_TLS_CERTIFICATE": str(tmp_path / "certificate.pem"),
-                             "SLUICE_HTTP_TLS_PRIVATE_KEY": str(tmp_path / "key.pem")}) as server:
+    return str(folder / f"{name}.pem"), str(folder / f"{name}-key.pem")
+
+
+def test_https(tmp_path):
+    certificate, key = make_certificate(tmp_path)
+    with Server(environment={"SLUICE_HTTP_TLS_CERTIFICATE": certificate, "SLUICE_HTTP_TLS_PRIVATE_KEY": key}) as server:
         unverified = ssl.create_default_context()
         unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
         url = server.url.replace("http:", "https:")
         assert urllib.request.urlopen(f"{url}/healthz", context=unverified).status == 200
         page = urllib.request.urlopen(urllib.request.Request(f"{url}/", method="HEAD"), context=unverified)
         assert page.status == 200 and page.read() == b"" and "default-src 'none'" in page.headers["Content-Security-Policy"]
-    (tmp_path / "key.pem").write_text("no key")
-    result = run("serve", "--http-listen", "127.0.0.1:0", "--media-port", "0", environment={
-        "SLUICE_HTTP_TLS_CERTIFICATE": str(tmp_path / "certificate.pem"),
-        "SLUICE_HTTP_TLS_PRIVATE_KEY": str(tmp_path / "key.pem")})
-    assert result.returncode == 1 and "http.tls" in result.stderr
+        for version in ("-tls1", "-tls1_1", "-tls1_2", "-tls1_3"):
+            # The client itself is told that any version is good enough.
+            shaken = subprocess.run(
+                ["openssl", "s_client", version, "-cipher", "ALL:@SECLEVEL=0", "-connect", f"127.0.0.1:{server.http_port}"],
+                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+            assert ("BEGIN CERTIFICATE" in shaken.stdout) == (version in ("-tls1_2", "-tls1_3")), (version, shaken.stderr)
+
+
+def test_a_certificate_and_a_key_have_to_be_a_pair(tmp_path):
+    certificate, key = make_certificate(tmp_path)
+    other, other_key = make_certificate(tmp_path, "other")
+    (tmp_path / "no-key.pem").write_text("no key")
+    file = tmp_path / "tls.yaml"
+    for chosen, wrong in [((certificate, other_key), "http.tls.privateKey"), ((key, key), "http.tls.certificate"),
+                          ((certificate, certificate), "http.tls.privateKey"),
+                          ((certificate, str(tmp_path / "no-key.pem")), "http.tls.privateKey"),
+                          ((certificate, str(tmp_path / "absent.pem")), "http.tls.privateKey"), ((other, other_key), None)]:
+        file.write_text("http:\n  tls:\n    certificate: {}\n    privateKey: {}\n".format(*chosen))
+        checked = run("check-config", str(file))
+        if wrong is None:
+            assert checked.returncode == 0, checked.stderr
+            continue
+        assert checked.returncode == 1 and checked.stderr.startswith(f"{wrong}: "), checked.stderr
+        assert " on line " in checked.stderr
+        served = run("serve", "--config", str(file), "--http-listen", "127.0.0.1:0", "--media-port", "0")
+        assert served.returncode == 1 and wrong in served.stderr
 
 
 @pytest.mark.asyncio

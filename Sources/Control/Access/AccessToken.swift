@@ -39,12 +39,35 @@ private struct Claims: JWTPayload {
     var privacy: String?
     var endsCalls: Bool?
     var sub: SubjectClaim?
+    /// One text or a list of them (RFC 7519 §4.1.3).
+    var aud: Audience?
     var exp: ExpirationClaim?
     var nbf: NotBeforeClaim?
 
     func verify(using algorithm: some JWTAlgorithm) throws {
         try exp?.verifyNotExpired()
         try nbf?.verifyNotBefore()
+    }
+}
+
+/// Not JWTKit's, which traps on an empty list.
+private struct Audience: Codable {
+    var value: [String]
+
+    init(_ value: [String]) { self.value = value }
+
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        if let one = try? container.decode(String.self) {
+            value = [one]
+        } else {
+            value = try container.decode([String].self)
+        }
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        if value.count == 1 { try container.encode(value[0]) } else { try container.encode(value) }
     }
 }
 
@@ -64,19 +87,33 @@ public struct TokenKeys: Sendable {
         case notYet
         /// A claim is missing or makes no sense.
         case incomplete
+        /// It is meant for somebody else, or says of nobody that it is for him, where it has to.
+        case otherAudience
+        /// Its header asks for what is not done here, such as an extension that has to be understood.
+        case unsupported
     }
 
-    /// One key each: a token is tried with all of them, and the one that signed it says what else is wrong with it.
-    private var keys: [JWTKeyCollection] = []
+    /// A key, and the one algorithm that it is for: a token's header has to name that one (RFC 8725 §3.1), so that nobody has a key used
+    /// in another way than it was made for.
+    private struct Key: Sendable {
+        let algorithm: String
+        let collection: JWTKeyCollection
+    }
+
+    private var keys: [Key] = []
     private let signer: JWTKeyCollection?
+    /// Who we are to those who make tokens: a token has to be for one of these names. Without any, it may be for nobody in particular.
+    private let audience: [String]
 
     /// - Parameters:
     ///   - secret: Signs and checks HS256.
     ///   - publicKeys: PEM texts that check EdDSA, ES256 or RS256; those for which `isPublicKey` is false are left out.
-    public init(secret: String?, publicKeys: [String] = []) async {
+    ///   - audience: What `aud` has to have one of; none where tokens have no `aud`.
+    public init(secret: String?, publicKeys: [String] = [], audience: [String] = []) async {
+        self.audience = audience
         if let secret {
             let collection = await JWTKeyCollection().add(hmac: HMACKey(from: secret), digestAlgorithm: .sha256)
-            keys.append(collection)
+            keys.append(Key(algorithm: "HS256", collection: collection))
             signer = collection
         } else {
             signer = nil
@@ -84,14 +121,24 @@ public struct TokenKeys: Sendable {
         for text in publicKeys {
             let collection = JWTKeyCollection()
             if let key = try? EdDSA.PublicKey(pem: text) {
-                await collection.add(eddsa: key)
+                keys.append(Key(algorithm: "EdDSA", collection: await collection.add(eddsa: key)))
             } else if let key = try? ES256PublicKey(pem: text) {
-                await collection.add(ecdsa: key)
+                keys.append(Key(algorithm: "ES256", collection: await collection.add(ecdsa: key)))
             } else if let key = try? Insecure.RSA.PublicKey(pem: text) {
                 await collection.add(rsa: key, digestAlgorithm: .sha256)
+                keys.append(Key(algorithm: "RS256", collection: collection))
             }
-            keys.append(collection)
         }
+    }
+
+    /// The configured ones; nil when no signed tokens are accepted.
+    init?(_ configuration: ServerConfiguration) async {
+        guard configuration.tokenSecret != nil || !configuration.tokenPublicKeys.isEmpty else { return nil }
+        await self.init(
+            secret: configuration.tokenSecret,
+            publicKeys: configuration.tokenPublicKeys,
+            audience: configuration.tokenAudience
+        )
     }
 
     /// What `privacy` may be.
@@ -122,6 +169,7 @@ public struct TokenKeys: Sendable {
                 stream: stream,
                 privacy: privacy,
                 endsCalls: endsCalls ? true : nil,
+                aud: audience.isEmpty ? nil : Audience(audience),
                 exp: ExpirationClaim(value: expires)
             )
         )
@@ -133,7 +181,12 @@ public struct TokenKeys: Sendable {
     /// Checks a token, in a time that does not depend on where it is wrong.
     func verify(_ text: String) async throws(Refusal) -> AccessToken {
         guard text.utf8.count <= Self.longestToken else { throw .foreign }
-        let claims = try await verifySignature(text)
+        let algorithm = try TokenShape.algorithm(of: text)
+        let claims = try await verifySignature(text, algorithm)
+        // RFC 7519 §4.1.3: whoever isn't among those whom it names rejects it.
+        if let named = claims.aud?.value ?? (audience.isEmpty ? nil : []), !named.contains(where: audience.contains) {
+            throw .otherAudience
+        }
         guard let role = claims.role.flatMap(AccessRole.init), let expires = claims.exp?.value,
             claims.room.map({ ResourceIdentifier($0) != nil }) ?? true,
             claims.stream.map({ ResourceIdentifier($0) != nil }) ?? true,
@@ -150,10 +203,10 @@ public struct TokenKeys: Sendable {
         )
     }
 
-    private func verifySignature(_ text: String) async throws(Refusal) -> Claims {
-        for key in keys {
+    private func verifySignature(_ text: String, _ algorithm: String) async throws(Refusal) -> Claims {
+        for key in keys where key.algorithm == algorithm {
             do {
-                return try await key.verify(text, as: Claims.self)
+                return try await key.collection.verify(text, as: Claims.self)
             } catch let error as JWTError where error.errorType == .claimVerificationFailure {
                 throw error.failedClaim is NotBeforeClaim ? .notYet : .expired
             } catch {

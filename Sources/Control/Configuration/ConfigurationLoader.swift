@@ -42,7 +42,10 @@ extension ServerConfiguration {
         values.merge(ConfigurationValues(environment: environment))
         values.merge(flags.values)
         var reader = ConfigurationReader(values)
-        let configuration = reader.read()
+        var configuration = reader.read()
+        configuration.warnings = values.unknownVariables.sorted().map {
+            "\($0): an environment variable that nothing reads; see Docs/Operations.md"
+        }
         guard reader.problems.isEmpty else {
             throw ConfigurationError(problems: reader.problems.sorted { $0.key < $1.key })
         }
@@ -53,9 +56,13 @@ extension ServerConfiguration {
 /// Turns values into a configuration, noting what is wrong with them.
 private struct ConfigurationReader {
     private var values: [String: ConfigurationValues.Value]
+    private let lines: [String: Int]
     private(set) var problems: [ConfigurationProblem] = []
 
-    init(_ values: ConfigurationValues) { self.values = values.values }
+    init(_ values: ConfigurationValues) {
+        self.values = values.values
+        lines = values.lines
+    }
 
     mutating func read() -> ServerConfiguration {
         var configuration = ServerConfiguration()
@@ -100,15 +107,28 @@ private struct ConfigurationReader {
         }
         if let origins = takeList("http.allowedOrigins", "a list of origins such as https://example.org, or *") {
             configuration.allowedOrigins = origins
-            for origin in origins where origin != "*" {
+            for (place, origin) in origins.enumerated() where origin != "*" {
                 let parts = origin.components(separatedBy: "://")
                 if parts.count != 2 || parts[1].isEmpty || parts[1].contains("/") {
                     note(
                         "http.allowedOrigins",
                         found: "\"\(origin)\"",
-                        expected: "scheme://host[:port] without a path, or *"
+                        expected: "scheme://host[:port] without a path, or *",
+                        place: place
                     )
                 }
+            }
+        }
+        for (place, text) in (takeList("http.trustedProxies", "a list of networks") ?? []).enumerated() {
+            if let network = IPNetwork(text) {
+                configuration.trustedProxies.append(network)
+            } else {
+                note(
+                    "http.trustedProxies",
+                    found: "\"\(text)\"",
+                    expected: "an address or a network such as 127.0.0.1, 10.0.0.0/8 or fd00::/8",
+                    place: place
+                )
             }
         }
         var certificate: String?
@@ -117,16 +137,35 @@ private struct ConfigurationReader {
         read("http.tls.privateKey", "the path of a PEM file", into: &privateKey) { .some(.some($0)) }
         switch (certificate, privateKey) {
         case (let certificate?, let privateKey?):
-            for (key, path) in [("http.tls.certificate", certificate), ("http.tls.privateKey", privateKey)]
-            where !FileManager.default.isReadableFile(atPath: path) {
+            let files = ServerConfiguration.TLSFiles(certificate: certificate, privateKey: privateKey)
+            configuration.tls = files
+            let unreadable = [("http.tls.certificate", certificate), ("http.tls.privateKey", privateKey)].filter {
+                !FileManager.default.isReadableFile(atPath: $0.1)
+            }
+            for (key, path) in unreadable {
                 note(key, found: "\"\(path)\", which can't be read", expected: "a readable PEM file")
             }
-            configuration.tls = ServerConfiguration.TLSFiles(certificate: certificate, privateKey: privateKey)
+            if unreadable.isEmpty { checkPair(files) }
         case (nil, nil): break
         case (nil, _):
             note("http.tls.certificate", found: "nothing", expected: "a PEM file, as http.tls.privateKey is set")
         case (_, nil):
             note("http.tls.privateKey", found: "nothing", expected: "a PEM file, as http.tls.certificate is set")
+        }
+    }
+
+    private mutating func checkPair(_ files: ServerConfiguration.TLSFiles) {
+        do throws(TLSFilesError) {
+            _ = try files.load()
+        } catch {
+            switch error.part {
+            case .certificate:
+                note("http.tls.certificate", found: error.reason, expected: "a PEM file with the certificate chain")
+            case .privateKey:
+                note("http.tls.privateKey", found: error.reason, expected: "a PEM file with the certificate's key")
+            case .pair:
+                note("http.tls.privateKey", found: error.reason, expected: "the key of http.tls.certificate")
+            }
         }
     }
 
@@ -141,11 +180,16 @@ private struct ConfigurationReader {
             Int(text).flatMap { (1...64).contains($0) ? .some($0) : nil }
         }
         if let addresses = takeList("media.announce", "a list of IP addresses") {
-            for text in addresses {
+            for (place, text) in addresses.enumerated() {
                 if let address = IPAddress(text), !address.isUnspecified {
                     configuration.announce.append(address)
                 } else {
-                    note("media.announce", found: "\"\(text)\"", expected: "IP addresses that clients can reach")
+                    note(
+                        "media.announce",
+                        found: "\"\(text)\"",
+                        expected: "IP addresses that clients can reach",
+                        place: place
+                    )
                 }
             }
         }
@@ -185,7 +229,7 @@ private struct ConfigurationReader {
             note("ice.servers", found: value.text, expected: expected)
             return
         }
-        for item in items {
+        for (place, item) in items.enumerated() {
             var server: ServerConfiguration.ICEServer?
             switch item {
             case .scalar(let url): server = ServerConfiguration.ICEServer(url: url)
@@ -203,39 +247,25 @@ private struct ConfigurationReader {
                 configuration.iceServers.append(server)
             } else {
                 // It may hold credentials.
-                note("ice.servers", found: "another scheme or form", expected: expected)
+                note("ice.servers", found: "another scheme or form", expected: expected, place: place)
             }
         }
     }
 
     /// Open is for one machine; whoever listens to others has to say who may.
     private mutating func readAuthorization(_ configuration: inout ServerConfiguration) {
-        if case .scalar(let token)? = take("auth.operatorToken") {
-            if token.utf8.count >= 16 {
-                configuration.operatorToken = token
-            } else {
-                note("auth.operatorToken", found: "\(token.utf8.count) characters", expected: "at least 16")
-            }
-        }
-        if case .scalar(let secret)? = take("auth.secret") {
-            if secret.utf8.count >= TokenKeys.shortestSecret {
-                configuration.tokenSecret = secret
-            } else {
-                note(
-                    "auth.secret",
-                    found: "\(secret.utf8.count) characters",
-                    expected: "at least \(TokenKeys.shortestSecret), such as openssl rand -base64 48 prints"
-                )
-            }
-        }
-        for path in takeList("auth.publicKeys", "a list of PEM files") ?? [] {
+        configuration.operatorToken = takeSecret("auth.operatorToken", atLeast: 16)
+        configuration.tokenSecret = takeSecret("auth.secret", atLeast: TokenKeys.shortestSecret)
+        configuration.tokenAudience = takeList("auth.audience", "a name, or a list of names") ?? []
+        for (place, path) in (takeList("auth.publicKeys", "a list of PEM files") ?? []).enumerated() {
             if let text = try? String(contentsOfFile: path, encoding: .utf8), TokenKeys.isPublicKey(text) {
                 configuration.tokenPublicKeys.append(text)
             } else {
                 note(
                     "auth.publicKeys",
                     found: "\"\(path)\"",
-                    expected: "the path of a PEM file with an Ed25519, P-256 or RSA public key"
+                    expected: "the path of a PEM file with an Ed25519, P-256 or RSA public key",
+                    place: place
                 )
             }
         }
@@ -278,6 +308,25 @@ private struct ConfigurationReader {
 
     // MARK: Values
 
+    /// A secret, which is never shown.
+    private mutating func takeSecret(_ key: String, atLeast length: Int) -> String? {
+        guard let value = take(key) else { return nil }
+        let expected = "at least \(length) characters, such as openssl rand -base64 48 prints"
+        guard case .scalar(let secret) = value else {
+            note(key, found: "a list", expected: expected)
+            return nil
+        }
+        // Known to everyone who has read our examples.
+        if Self.shippedWords.contains(where: secret.lowercased().contains) {
+            note(key, found: "the word of an example", expected: "a secret of your own: \(expected)")
+        } else if secret.utf8.count < length {
+            note(key, found: "\(secret.utf8.count) characters", expected: expected)
+        }
+        return secret
+    }
+
+    private static let shippedWords = ["replace-me", "replace_me", "replaceme", "change-me", "change_me", "changeme"]
+
     private mutating func take(_ key: String) -> ConfigurationValues.Value? { values.removeValue(forKey: key) }
 
     private mutating func takeList(_ key: String, _ expected: String) -> [String]? {
@@ -289,7 +338,9 @@ private struct ConfigurationReader {
             if texts.count == items.count { return texts }
             note(key, found: "a list of something else", expected: expected)
             return nil
-        case .map: return nil
+        case .map:
+            note(key, found: "a section", expected: expected)
+            return nil
         }
     }
 
@@ -307,8 +358,10 @@ private struct ConfigurationReader {
         }
     }
 
-    private mutating func note(_ key: String, found: String, expected: String) {
-        problems.append(ConfigurationProblem(key: key, found: found, expected: expected))
+    /// - Parameter place: Of a list's entry that it is about.
+    private mutating func note(_ key: String, found: String, expected: String, place: Int? = nil) {
+        let line = place.flatMap { lines["\(key)[\($0)]"] } ?? lines[key]
+        problems.append(ConfigurationProblem(key: key, found: found, expected: expected, line: line))
     }
 
     /// `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`.

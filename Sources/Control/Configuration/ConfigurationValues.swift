@@ -19,13 +19,19 @@ struct ConfigurationValues {
     }
 
     private(set) var values: [String: Value] = [:]
+    /// The lines of a file that they stand on, from 1; those of a list's entries by `key[place]`.
+    private(set) var lines: [String: Int] = [:]
+    /// Environment variables that look like ours, and are none.
+    private(set) var unknownVariables: [String] = []
 
     init() {}
 
     /// Reads a YAML or JSON file; JSON is YAML too.
     init(file path: String) throws(ConfigurationError) {
-        func problem(_ found: String, _ expected: String) -> ConfigurationError {
-            ConfigurationError(problems: [ConfigurationProblem(key: path, found: found, expected: expected)])
+        func problem(_ found: String, _ expected: String, line: Int? = nil) -> ConfigurationError {
+            ConfigurationError(problems: [
+                ConfigurationProblem(key: path, found: found, expected: expected, line: line)
+            ])
         }
         guard let data = FileManager.default.contents(atPath: path) else {
             throw problem("no readable file", "a YAML or JSON file")
@@ -35,24 +41,40 @@ struct ConfigurationValues {
         do {
             node = try Yams.compose(yaml: text)
         } catch {
-            let reason = "\(error)".split(separator: "\n").first.map(String.init) ?? "a syntax error"
-            throw problem(reason, "valid YAML or JSON")
+            let (reason, line) = Self.explanation(error)
+            throw problem(reason, "valid YAML or JSON", line: line)
         }
         // A file with nothing but comments sets nothing.
         guard let node else { return }
-        guard case .map(let sections) = Self.value(of: node) else {
-            if case .scalar("") = Self.value(of: node) { return }
-            throw problem("no sections", "keys such as http.listen, as sections")
+        guard case .mapping(let sections) = node else {
+            if case .scalar(let scalar) = node, scalar.string.isEmpty { return }
+            throw problem("no sections", "keys such as http.listen, as sections", line: node.mark?.line)
         }
         flatten(sections, prefix: "")
+    }
+
+    /// What is wrong with a text that is no YAML, and where.
+    private static func explanation(_ error: any Error) -> (reason: String, line: Int?) {
+        switch error as? YamlError {
+        case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
+            .composer(_, let problem, let mark, _):
+            return (problem, mark.line)
+        case .duplicatedKeysInMapping(let duplicates, let context):
+            return ("\"\(duplicates.first ?? "a key")\" twice", context.mark.line)
+        default: return ("a syntax error", nil)
+        }
     }
 
     /// Reads environment variables that begin with `SLUICE_`. Lists are separated by commas.
     init(environment: [String: String]) {
         for (name, value) in environment where name.hasPrefix("SLUICE_") {
-            let key = ConfigurationKey.all.first { $0.environmentName == name }
-            values[key?.path ?? name] =
-                key?.isList == true
+            guard let key = ConfigurationKey.all.first(where: { $0.environmentName == name }) else {
+                // Others may have set it: Kubernetes does for each Service, SLUICE_PORT for one that is called sluice.
+                unknownVariables.append(name)
+                continue
+            }
+            values[key.path] =
+                key.isList
                 ? .list(value.split(separator: ",").map { .scalar($0.trimmingCharacters(in: .whitespaces)) })
                 : .scalar(value)
         }
@@ -62,15 +84,24 @@ struct ConfigurationValues {
     mutating func set(_ key: String, _ value: Value) { values[key] = value }
 
     /// Puts other values over these.
-    mutating func merge(_ other: ConfigurationValues) { values.merge(other.values) { $1 } }
+    mutating func merge(_ other: ConfigurationValues) {
+        values.merge(other.values) { $1 }
+        for key in other.values.keys { lines = lines.filter { $0.key != key && !$0.key.hasPrefix("\(key)[") } }
+        lines.merge(other.lines) { $1 }
+        unknownVariables += other.unknownVariables
+    }
 
-    private mutating func flatten(_ sections: [String: Value], prefix: String) {
-        for (name, value) in sections {
-            if case .map(let inner) = value {
-                flatten(inner, prefix: "\(prefix)\(name).")
-            } else {
-                values[prefix + name] = value
+    private mutating func flatten(_ sections: Node.Mapping, prefix: String) {
+        for (name, node) in sections {
+            let key = prefix + (name.string ?? "?")
+            if case .mapping(let inner) = node {
+                flatten(inner, prefix: "\(key).")
+                continue
             }
+            values[key] = Self.value(of: node)
+            lines[key] = name.mark?.line
+            guard case .sequence(let items) = node else { continue }
+            for (place, item) in items.enumerated() { lines["\(key)[\(place)]"] = item.mark?.line }
         }
     }
 
@@ -107,7 +138,10 @@ struct ConfigurationKey {
             "media.workers", "media.tcp", "auth.mode", "auth.secret", "auth.operatorToken", "privacy.defaultMode",
             "log.level", "log.format",
         ].map { ConfigurationKey($0) }
-        + ["auth.publicKeys", "http.allowedOrigins", "media.announce", "ice.servers"].map {
+        + [
+            "auth.publicKeys", "auth.audience", "http.allowedOrigins", "http.trustedProxies", "media.announce",
+            "ice.servers",
+        ].map {
             ConfigurationKey($0, isList: true)
         }
         + LimitKeys.counts.map { ConfigurationKey("limits.\($0.name)") }

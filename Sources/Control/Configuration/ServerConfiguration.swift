@@ -37,6 +37,8 @@ public struct ServerConfiguration: Sendable {
     public var publicURL: String?
     /// `http.allowedOrigins`: web origins whose pages may use the API; `*` for all.
     public var allowedOrigins = ["*"]
+    /// `http.trustedProxies`: networks of the proxies that are believed whom they speak for.
+    public var trustedProxies: [IPNetwork] = []
     /// `http.tls.certificate` and `http.tls.privateKey`: PEM files.
     public var tls: TLSFiles?
     /// `media.listen`
@@ -55,6 +57,8 @@ public struct ServerConfiguration: Sendable {
     public var tokenSecret: String?
     /// `auth.publicKeys`: what the files hold, PEM.
     public var tokenPublicKeys: [String] = []
+    /// `auth.audience`: what tokens' `aud` has to have one of.
+    public var tokenAudience: [String] = []
     /// `privacy.defaultMode`
     public var defaultPrivacy = PrivacyMode.transport
     /// `limits.*`
@@ -66,6 +70,9 @@ public struct ServerConfiguration: Sendable {
     /// `ice.servers`
     public var iceServers: [ICEServer] = []
 
+    /// What is odd, but stops nothing: a line each, for the operator.
+    public var warnings: [String] = []
+
     public init() {}
 }
 
@@ -75,8 +82,12 @@ public struct ConfigurationProblem: Error, Sendable, Equatable, CustomStringConv
     public var key: String
     public var found: String
     public var expected: String
+    /// Where it stands in the file, from 1; nil for what comes from elsewhere, or is missing.
+    public var line: Int?
 
-    public var description: String { "\(key): found \(found), expected \(expected)" }
+    public var description: String {
+        "\(key): found \(found)\(line.map { " on line \($0)" } ?? ""), expected \(expected)"
+    }
 }
 
 /// All that is wrong in a configuration.

@@ -14,6 +14,8 @@ struct Access: Sendable {
     var owner: Owner
     /// When what it began ends; nil when its expiry ends nothing.
     var ends: Date?
+    /// The token itself; nil where none was presented.
+    var token: String?
 
     /// Everybody, in open mode.
     static let open = Access(role: .publish, owner: .anyone)
@@ -28,6 +30,20 @@ struct Access: Sendable {
     func check(room id: ResourceIdentifier) throws(Problem) {
         if let room, room != id.text { throw .tokenForOther("room") }
     }
+
+    /// Whether two tokens allow the same to the same.
+    func isAlike(_ other: Access) -> Bool {
+        guard role == other.role, room == other.room, stream == other.stream, privacy == other.privacy else {
+            return false
+        }
+        switch (owner, other.owner) {
+        // Tokens without a subject are anybody's who has one like it.
+        case (.token, .token): return true
+        default: return owner == other.owner
+        }
+    }
+
+    var isOperatorOfAll: Bool { role == .operator && room == nil && stream == nil }
 
     /// Whether somebody who joins with it may do all that a room's peer does.
     func covers(_ peer: RoomPeer) -> Bool {
@@ -74,7 +90,7 @@ struct Authorizer: Sendable {
         }
         // Before anything is compared or computed: guessing costs those who guess, not us.
         if refusesTokens(of: address) { throw .tooManyWrongTokens }
-        if isOperator(token) { return Access(role: .operator, owner: .operatorToken) }
+        if isOperator(token) { return Access(role: .operator, owner: .operatorToken, token: token) }
         guard let keys else {
             guard mode == .token else { return .open }
             try note(address)
@@ -90,6 +106,8 @@ struct Authorizer: Sendable {
             case .expired: throw .tokenExpired
             case .notYet: throw .tokenNotYet
             case .incomplete: throw .tokenIncomplete
+            case .otherAudience: throw .tokenForOtherAudience
+            case .unsupported: throw .tokenUnsupported
             }
         }
         return Access(
@@ -98,8 +116,23 @@ struct Authorizer: Sendable {
             stream: claims.stream,
             privacy: claims.privacy,
             owner: claims.subject.map { .subject($0) } ?? .token(token),
-            ends: claims.endsCalls ? claims.expires : nil
+            ends: claims.endsCalls ? claims.expires : nil,
+            token: token
         )
+    }
+
+    /// Lets a request change or end a session: with the token that began it, whether or not that has expired since, with another that
+    /// allows the same, or with the operator's (RFC 9725 §4.7 has each request of a client authorized).
+    ///
+    /// - Parameter beginning: What the request that began the session was allowed; nil when there is no such session.
+    func check(_ request: HTTPRequest, controls beginning: Access?, address: String) async throws(Problem) {
+        guard mode == .token else { return }
+        guard let token = bearerToken(request) else { throw .unauthorized }
+        if refusesTokens(of: address) { throw .tooManyWrongTokens }
+        if let first = beginning?.token, Self.areEqual(token, first) { return }
+        let access = try await access(token: token, address: address)
+        guard !access.isOperatorOfAll, let beginning else { return }
+        guard access.isAlike(beginning) else { throw .forbidden }
     }
 
     /// Whether an address has presented so many wrong tokens that none of its tokens is looked at.
@@ -117,7 +150,7 @@ struct Authorizer: Sendable {
         guard bearerToken(request) != nil, let access = try? await access(request, address: address) else {
             return false
         }
-        return access.role == .operator && access.room == nil && access.stream == nil
+        return access.isOperatorOfAll
     }
 
     private func note(_ address: String) throws(Problem) {

@@ -102,6 +102,16 @@ struct Problem: Error, Equatable {
         "The token needs role (view, publish, host or operator) and exp; room, stream, privacy and nbf have to make sense.",
         headers: [.wwwAuthenticate: "Bearer error=\"invalid_token\""]
     )
+    static let tokenForOtherAudience = Problem(
+        .unauthorized,
+        "The token is for another audience (aud), or for none.",
+        headers: [.wwwAuthenticate: "Bearer error=\"invalid_token\""]
+    )
+    static let tokenUnsupported = Problem(
+        .unauthorized,
+        "The token's header asks for what this server doesn't do: crit, b64, cty or another typ.",
+        headers: [.wwwAuthenticate: "Bearer error=\"invalid_token\""]
+    )
     static let tokenForWatching = Problem(.forbidden, "The token is for watching only.")
     static let tooManyWrongTokens = Problem(
         .tooManyRequests,
@@ -131,6 +141,11 @@ struct Problem: Error, Equatable {
         let allowed = route.methods.map(\.rawValue).joined(separator: ", ")
         return Problem(.methodNotAllowed, "The methods here are \(allowed).", headers: [.allow: allowed])
     }
+
+    static let privacyTwice = Problem(
+        .badRequest,
+        "Two privacy modes are declared: Sluice-Privacy, or the message's privacy, and a=x-sluice-privacy differ."
+    )
 
     static func privacy(_ mode: PrivacyMode) -> Problem {
         let detail =
