@@ -43,6 +43,10 @@ public struct Offer: Sendable {
                 "the offer is ICE-lite as this server is; one side has to be a full ICE agent"
             )
         }
+        // Fail secure: a declaration that can't be read is none that may be left out.
+        guard !session.isPrivacyUnclear else {
+            throw NegotiationError(.malformed, "a=x-sluice-privacy has to be transport or e2ee")
+        }
         declaredPrivacy = session.privacy
         allowsMixedHeaderExtensions = session.allowsMixedExtensions
         maximumEncodings = limits.encodingsPerTrack

@@ -27,6 +27,8 @@ struct OfferedAttributes: Sendable {
     private(set) var isLite = false
     private(set) var allowsMixedExtensions = false
     private(set) var privacy: PrivacyMode?
+    /// Whether a declaration can't be read, or two differ.
+    private(set) var isPrivacyUnclear = false
     /// The values of `a=group`.
     private(set) var bundles: [String] = []
 
@@ -59,6 +61,10 @@ struct OfferedAttributes: Sendable {
 
     init(_ attributes: [SDPAttribute]) {
         for attribute in attributes where attribute.name.utf8.count <= Self.maximumNameBytes {
+            if attribute.name == "x-sluice-privacy" {
+                notePrivacy(attribute.value)
+                continue
+            }
             guard let value = attribute.value else {
                 note(attribute.name)
                 continue
@@ -69,6 +75,12 @@ struct OfferedAttributes: Sendable {
                 note(attribute, value)
             }
         }
+    }
+
+    private mutating func notePrivacy(_ value: String?) {
+        let mode = value.flatMap(PrivacyMode.init)
+        if mode == nil || privacy ?? mode != mode { isPrivacyUnclear = true }
+        privacy = privacy ?? mode
     }
 
     func feedback(of payloadType: UInt8) -> FeedbackOptions {
@@ -123,7 +135,6 @@ struct OfferedAttributes: Sendable {
         case "ssrc-group":
             guard groups.count < Self.maximumGroups, let group = SSRCGroup(value) else { break }
             groups.append(group)
-        case "x-sluice-privacy": privacy = privacy ?? PrivacyMode(rawValue: value)
         case "sctp-port", "sctpmap":
             if sctpLines.count < 2 { sctpLines.append(attribute) }
         default: break
