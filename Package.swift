@@ -130,7 +130,7 @@ let package = Package(
         tests(
             "ControlTests",
             [
-                "Commands", "Control", "Negotiation", "Wire",
+                "Commands", "Control", "Negotiation", "Wire", "Worker",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdTesting", package: "hummingbird"),
             ]

@@ -28,7 +28,9 @@ public struct Limits: Sendable {
     public var streamLinger = Duration.seconds(15)
     /// A publisher from which nothing authentic came for so long has lost its connection: its stream id may be taken over.
     public var publisherSilence = Duration.milliseconds(1500)
-    /// Most HTTP connections at a time; further ones wait.
+    /// Between two looks at the clock for a token whose expiry ends what it began.
+    public var expiryInterval = Duration.seconds(10)
+    /// Most HTTP connections at a time; further ones wait. Never more than the limit of open files has room for.
     public var httpConnections = 2000
     /// Most HTTP connections of one IP address at a time, for each of the peers that it may have; further ones are closed at once.
     public var httpConnectionsPerPeer = 4

@@ -8,7 +8,6 @@ import NIOCore
 import NIOSSL
 import ServiceLifecycle
 import Transport
-import UnixSignals
 import Wire
 import Worker
 
@@ -43,6 +42,9 @@ public struct Server: Sendable {
         } catch {
             throw StartError(description: "OpenSSL could not make a DTLS certificate.")
         }
+        let signals = await StopSignals()
+        for warning in configuration.warnings { logger.warning("\(warning)") }
+        let descriptors = try limitConnections()
         let (events, continuation) = AsyncStream.makeStream(of: Event.self)
         let pool = try startWorkers(certificate: certificate) { continuation.yield($0) }
         let limiter = RateLimiter(limit: configuration.limits.sessionsPerAddressPerMinute)
@@ -55,62 +57,107 @@ public struct Server: Sendable {
             announce: announcedAddresses(),
             logger: logger
         )
-        var keys: TokenKeys?
-        if configuration.tokenSecret != nil || !configuration.tokenPublicKeys.isEmpty {
-            keys = await TokenKeys(secret: configuration.tokenSecret, publicKeys: configuration.tokenPublicKeys)
-        }
-        let authorizer = Authorizer(configuration, keys: keys)
+        let authorizer = Authorizer(configuration, keys: await TokenKeys(configuration))
+        let addresses = clientAddresses(authorizer)
+        let openRequests = OpenRequests()
         let handler = RequestHandler(
             configuration: configuration,
             directory: directory,
             workers: pool.workers,
             assets: assets,
+            addresses: addresses,
             authorizer: authorizer,
-            limiter: limiter
+            limiter: limiter,
+            openRequests: openRequests
         )
         let http = Application(
             responder: handler,
-            server: try httpServer(directory: directory, authorizer: authorizer, limiter: limiter),
+            server: try httpServer(
+                directory: directory,
+                addresses: addresses,
+                authorizer: authorizer,
+                limiter: limiter
+            ),
             configuration: ApplicationConfiguration(
                 address: .hostname(configuration.httpHost, port: configuration.httpPort),
                 serverName: "sluice",
-                availableConnectionsDelegate: MaximumAvailableConnections(
-                    configuration.limits.httpConnections,
-                    logger: libraryLogger
-                )
+                availableConnectionsDelegate: MaximumAvailableConnections(descriptors, logger: libraryLogger)
             ),
-            onServerRunning: { [configuration] channel in
+            onServerRunning: { [configuration, logger] channel in
+                try? await channel.eventLoop.submit {
+                    try channel.pipeline.syncOperations.addHandler(AcceptBackoff(logger: logger), position: .first)
+                }.get()
                 onReady(Self.pageURL(configuration, port: channel.localAddress?.port ?? configuration.httpPort))
             },
             logger: libraryLogger
         )
-        // Services stop in the opposite order: no new sessions, then HTTP, then the peers.
-        var services = ServiceGroupConfiguration(
-            services: [
-                .init(service: WorkerService(pool: pool)),
-                .init(service: EventService(events: events, directory: directory)),
-                .init(
-                    service: IntervalService(configuration.limits.speakerInterval) { await directory.updateSpeakers() }
-                ),
-                .init(
-                    service: IntervalService(configuration.limits.qualityInterval) { await directory.updateQuality() }
-                ),
-                .init(service: http),
-                .init(service: DrainService(directory: directory)),
-            ],
-            gracefulShutdownSignals: [.sigterm, .sigint],
-            logger: libraryLogger
-        )
-        services.maximumGracefulShutdownDuration = configuration.limits.drain
-        let group = ServiceGroup(configuration: services)
+        let intervals = [
+            Task { for await event in events { await directory.handle(event) } },
+            repeating(configuration.limits.speakerInterval) { await directory.updateSpeakers() },
+            repeating(configuration.limits.qualityInterval) { await directory.updateQuality() },
+        ]
+        let group = ServiceGroup(configuration: .init(services: [http], logger: libraryLogger))
+        let life = ServerLife(limits: configuration.limits, connections: addresses.connections, logger: logger)
         do {
-            try await group.run()
+            try await life.run(group, until: signals) {
+                await directory.drain()
+            } isIdle: {
+                guard openRequests.isEmpty else { return false }
+                return await directory.isEmpty
+            }
         } catch let error as IOError {
             throw StartError(
                 description: "http.listen: \(configuration.httpHost):\(configuration.httpPort) can't be listened on: "
                     + "\(String(cString: strerror(error.errnoCode)))."
             )
         }
+        for interval in intervals { interval.cancel() }
+        await life.end(pool)
+    }
+
+    /// Does something again and again, until it is cancelled.
+    private func repeating(_ interval: Duration, work: @escaping @Sendable () async -> Void) -> Task<Void, Never> {
+        Task {
+            while !Task.isCancelled {
+                try? await Task.sleep(for: interval)
+                await work()
+            }
+        }
+    }
+
+    /// - Returns: How many HTTP connections there may be, so that calls and files have descriptors left.
+    private func limitConnections() throws -> Int {
+        let (before, now) = DescriptorLimit.raise()
+        if now > before { logger.info("The limit of open files was raised from \(before) to \(now).") }
+        let processors = ProcessInfo.processInfo.activeProcessorCount
+        let workers = configuration.workers ?? processors
+        let possible = now - DescriptorLimit.reserve(workers: workers, processors: processors)
+        guard possible >= DescriptorLimit.fewestConnections else {
+            throw StartError(
+                description: "The limit of open files is \(now), and at least "
+                    + "\(now - possible + DescriptorLimit.fewestConnections) are needed: raise it (ulimit -n, LimitNOFILE)."
+            )
+        }
+        let wanted = configuration.limits.httpConnections
+        if possible < wanted {
+            logger.warning(
+                "limits.httpConnections is \(wanted), but the limit of open files, \(now), has room for \(possible)."
+            )
+        }
+        return min(wanted, possible)
+    }
+
+    private func clientAddresses(_ authorizer: Authorizer) -> ClientAddress {
+        let proxies = TrustedProxies(configuration.trustedProxies)
+        return ClientAddress(
+            connections: ClientConnections(
+                limit: configuration.limits.peersPerAddress * configuration.limits.httpConnectionsPerPeer,
+                unwelcomePerSecond: configuration.limits.unwelcomeConnectionsPerSecond,
+                proxies: proxies,
+                isUnwelcome: { authorizer.refusesTokens(of: $0) }
+            ),
+            proxies: proxies
+        )
     }
 
     /// The libraries' chatter concerns nobody who operates this server.
@@ -145,55 +192,36 @@ public struct Server: Sendable {
 
     private func httpServer(
         directory: StreamDirectory,
+        addresses: ClientAddress,
         authorizer: Authorizer,
         limiter: RateLimiter
     ) throws -> HTTPServerBuilder {
         let backlog = ControlBacklog(maximumBytes: configuration.limits.controlBacklogBytes)
-        let connections = ConnectionCount(
-            limit: configuration.limits.peersPerAddress * configuration.limits.httpConnectionsPerPeer,
-            unwelcomePerSecond: configuration.limits.unwelcomeConnectionsPerSecond,
-            isUnwelcome: { authorizer.refusesTokens(of: $0) }
-        )
         let http1 = HTTPServerBuilder { [configuration, logger] responder in
             ControlChannel(
-                responder: { request, writer, channel in
-                    try await responder(request, writer, channel)
-                    // Whoever guesses has to come again for each guess.
-                    if authorizer.closes(after: request.head, from: ClientAddress.of(channel)) {
-                        throw ChannelError.outputClosed
-                    }
-                },
-                connections: connections,
-                idleTimeout: .seconds(configuration.limits.httpIdle.components.seconds),
-                maximumMessageBytes: configuration.limits.controlMessageBytes,
+                responder: responder,
+                addresses: addresses,
+                limits: configuration.limits,
                 allowedOrigins: configuration.allowedOrigins
-            ) { channel, address in
+            ) { webSocket in
                 await ControlSession(
                     directory: directory,
                     configuration: configuration,
                     authorizer: authorizer,
                     limiter: limiter,
                     backlog: backlog,
+                    connections: addresses.connections,
                     logger: logger,
-                    address: address
-                ).run(channel)
+                    address: webSocket.address,
+                    size: webSocket.size
+                ).run(webSocket.channel)
             }
         }
         guard let files = configuration.tls else { return http1 }
         do {
-            let chain = try NIOSSLCertificate.fromPEMFile(files.certificate).map {
-                NIOSSLCertificateSource.certificate($0)
-            }
-            let key = try NIOSSLPrivateKey(file: files.privateKey, format: .pem)
-            return try .tls(
-                http1,
-                tlsConfiguration: .makeServerConfiguration(certificateChain: chain, privateKey: .privateKey(key))
-            )
-        } catch {
-            throw StartError(
-                description:
-                    "http.tls: the certificate and the key can't be used; both have to be PEM, and belong together."
-            )
+            return try .tls(http1, tlsConfiguration: files.load())
+        } catch let error as TLSFilesError {
+            throw StartError(description: "http.tls: found \(error.reason).")
         }
     }
 
@@ -222,55 +250,5 @@ public struct Server: Sendable {
             case let host: host
             }
         return "\(scheme)://\(host):\(port)/"
-    }
-}
-
-/// Keeps the workers until everything above them has stopped.
-private struct WorkerService: Service {
-    let pool: WorkerPool
-
-    func run() async throws {
-        try? await gracefulShutdown()
-        pool.stop()
-    }
-}
-
-/// Hands the workers' events to the directory.
-private struct EventService: Service {
-    let events: AsyncStream<Event>
-    let directory: StreamDirectory
-
-    func run() async throws {
-        for await event in events.cancelOnGracefulShutdown() { await directory.handle(event) }
-    }
-}
-
-/// Does something again and again: lets rooms know who speaks, and how well streams get through.
-private struct IntervalService: Service {
-    private let interval: Duration
-    private let work: @Sendable () async -> Void
-
-    init(_ interval: Duration, work: @escaping @Sendable () async -> Void) {
-        self.interval = interval
-        self.work = work
-    }
-
-    func run() async throws {
-        await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
-                try? await Task.sleep(for: interval)
-                await work()
-            }
-        }
-    }
-}
-
-/// The first to hear of a stop: from then on new sessions are refused.
-private struct DrainService: Service {
-    let directory: StreamDirectory
-
-    func run() async throws {
-        try? await gracefulShutdown()
-        await directory.drain()
     }
 }

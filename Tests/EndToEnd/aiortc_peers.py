@@ -78,9 +78,11 @@ class Peer:
         self.tag = None
         self.headers = None
 
-    async def negotiate(self):
+    async def negotiate(self, privacy=None):
+        """`privacy` is what it declares."""
         await self.connection.setLocalDescription(await self.connection.createOffer())
         headers = {"Content-Type": "application/sdp"} | ({"Authorization": f"Bearer {self.token}"} if self.token else {})
+        headers |= {"Sluice-Privacy": privacy} if privacy else {}
         async with aiohttp.ClientSession() as http:
             async with http.post(self.url, data=self.connection.localDescription.sdp, headers=headers) as response:
                 text = await response.text()
@@ -99,7 +101,7 @@ class Peer:
     async def close(self, hang_up=True):
         if hang_up and self.location:
             async with aiohttp.ClientSession() as http:
-                await http.delete(self.location)
+                await http.delete(self.location, headers={"Authorization": f"Bearer {self.token}"} if self.token else {})
         await self.connection.close()
 
 

@@ -11,7 +11,7 @@ HANDSHAKE = (b"GET /v1/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade:
              b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: sluice.v1\r\n\r\n")
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 # What Docs/Protocol.md gives as the reasons for which Sluice closes.
-DOCUMENTED = {1000, 1002, 1003, 1007, 1008, 1009}
+DOCUMENTED = {1000, 1001, 1002, 1003, 1007, 1008, 1009}
 
 
 def frame(opcode, payload=b"", fin=True, reserved=0, masked=True, length=None):

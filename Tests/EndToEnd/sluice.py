@@ -52,7 +52,8 @@ class Server:
     def __init__(self, *arguments, workers=2, environment=None, log_level="debug"):
         self.workers = workers
         self.arguments = list(arguments)
-        self.environment = {"SLUICE_AUTH_OPERATOR_TOKEN": OPERATOR_TOKEN} | (environment or {})
+        # What is about the drain sets it.
+        self.environment = {"SLUICE_AUTH_OPERATOR_TOKEN": OPERATOR_TOKEN, "SLUICE_LIMITS_DRAIN": "100ms"} | (environment or {})
         self.log_level = log_level
         self.media_port = free_udp_ports(workers)
         self.http_port = 0

@@ -92,7 +92,7 @@ async def test_the_server_has_nothing_but_noise(server, codec):
             room = f"capture-{mode}-{codec}"
             await enter(page, mode, room, options)
             await publish(page, mode, codec=codec, id="cam")
-            seen[mode] = await capture(server, f"{room}/cam", codec)
+            seen[mode] = await capture(server, f"{room}/cam", codec, mode)
             await page.evaluate("(name) => rooms[name].room.leave()", mode)
     print(codec, seen)
     plain, encrypted = seen["transport"], seen["e2ee"]
@@ -101,11 +101,12 @@ async def test_the_server_has_nothing_but_noise(server, codec):
         assert encrypted[kind] < NOISE < plain[kind], kind
 
 
-async def capture(server, stream, codec):
+async def capture(server, stream, codec, mode):
     with more_codecs():
         viewer = Capture(server, stream)
         try:
-            await viewer.negotiate()
+            # In e2ee it declares what it doesn't do: it keeps what comes.
+            await viewer.negotiate(privacy=mode)
             await viewer.connected()
             await asyncio.sleep(6 * PATIENCE)
         finally:

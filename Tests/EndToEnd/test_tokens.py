@@ -1,6 +1,9 @@
 """Who may do what: signed tokens over WHIP, WHEP and the control WebSocket."""
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import json
 import subprocess
 import time
@@ -57,10 +60,30 @@ def post(server, path, bearer=None, headers=None):
     try:
         with urllib.request.urlopen(request, timeout=10) as response:
             response.read()
-            urllib.request.urlopen(urllib.request.Request(server.url + response.headers["Location"], method="DELETE"), timeout=10)
+            assert session(server, response.headers["Location"], bearer) == 200
             return response.status, ""
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)["detail"]
+
+
+def begin(server, path, bearer, headers=None, offer=OFFER):
+    """A session's address, relative to the server."""
+    request = urllib.request.Request(f"{server.url}/{path}", offer.encode(),
+                                     {"Content-Type": "application/sdp", "Authorization": f"Bearer {bearer}"} | (headers or {}))
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return response.headers["Location"]
+
+
+def session(server, location, bearer=None, method="DELETE", body=b"", **headers):
+    """What a request to a session is answered."""
+    request = urllib.request.Request(server.url + location, body or None, headers, method=method)
+    if bearer:
+        request.add_header("Authorization", f"Bearer {bearer}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.status
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 GOOD = [
@@ -126,10 +149,198 @@ def test_a_public_key_is_no_secret(guarded, keys):
     assert post(guarded, "forged/s/whip", forged.decode())[0] == 401
 
 
-def test_a_token_asks_for_its_mode(guarded):
-    assert post(guarded, "mode1/s/whip", token(privacy="e2ee")) == (201, ""), "the token declares what the header would"
-    status, detail = post(guarded, "mode2/s/whip", token(privacy="e2ee"), {"Sluice-Privacy": "transport"})
+def test_a_token_restricts_the_mode_and_declares_nothing(guarded):
+    """Whoever holds it may be a program that knows nothing of encryption: only the client says that its frames are encrypted."""
+    strict = token(privacy="e2ee")
+    status, detail = post(guarded, "mode0/s/whip", strict)
+    assert status == 409 and "declare" in detail
+    assert post(guarded, "mode1/s/whip", strict, {"Sluice-Privacy": "e2ee"}) == (201, "")
+    status, detail = post(guarded, "mode2/s/whip", strict, {"Sluice-Privacy": "transport"})
     assert status == 403 and "privacy mode" in detail
+    # For the other mode there is nothing to declare.
+    assert post(guarded, "mode3/s/whip", token(privacy="transport")) == (201, "")
+    status, detail = post(guarded, "mode4/s/whip", token(privacy="transport"), {"Sluice-Privacy": "e2ee"})
+    assert status == 403 and "privacy mode" in detail
+
+
+DECLARED = {"nothing": (None, None), "header": ("e2ee", None), "attribute": (None, "e2ee"), "both": ("e2ee", "e2ee"),
+            "transport": ("transport", None), "transport in the attribute": (None, "transport"),
+            "header and attribute differ": ("e2ee", "transport"), "attribute and header differ": ("transport", "e2ee"),
+            "an unknown mode": (None, "E2EE"), "an unknown header": ("total", None)}
+ACCEPTED = ("header", "attribute", "both")
+
+
+@pytest.mark.parametrize("claim", [None, "e2ee"])
+@pytest.mark.parametrize("way", ["publish first", "publish second", "watch", "take over"])
+@pytest.mark.parametrize("declared", DECLARED)
+def test_every_way_into_an_encrypted_room_asks_for_the_declaration(guarded, way, claim, declared):
+    header, attribute = DECLARED[declared]
+    room = f"e2ee-{way}-{claim}-{declared}".replace(" ", "-").replace("'", "")
+    bearer = token(privacy=claim, sub="them")
+    held = None
+    if way != "publish first":
+        held = begin(guarded, f"{room}/own/whip", bearer, {"Sluice-Privacy": "e2ee"})
+        if way == "take over":
+            # Its publisher never comes; after a while another may take its place.
+            time.sleep(1.7)
+    if way == "publish first" and declared in ("nothing", "transport", "transport in the attribute") and claim is None:
+        return  # Then the room is none of this mode.
+    path = {"publish first": "own/whip", "publish second": "other/whip", "watch": "own/whep", "take over": "own/whip"}[way]
+    offer = OFFER if way != "watch" else OFFER.replace("a=sendonly", "a=recvonly")
+    if attribute:
+        offer = offer.replace("t=0 0\r\n", f"t=0 0\r\na=x-sluice-privacy:{attribute}\r\n")
+    request = urllib.request.Request(f"{guarded.url}/{room}/{path}", offer.encode(), {
+        "Content-Type": "application/sdp", "Authorization": f"Bearer {bearer}"} | ({"Sluice-Privacy": header} if header else {}))
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            status, problem, told = response.status, {}, response.headers["Sluice-Privacy"]
+    except urllib.error.HTTPError as error:
+        status, problem, told = error.code, json.load(error), None
+    if way == "watch" and status == 404:
+        pytest.fail("nobody publishes")
+    if declared in ACCEPTED:
+        assert (status, told) == (201, "e2ee"), problem
+    elif declared in ("header and attribute differ", "attribute and header differ", "an unknown mode", "an unknown header"):
+        assert status == 400, problem
+    elif claim and declared.startswith("transport"):
+        assert status == 403 and "privacy mode" in problem["detail"]
+    else:
+        assert status == 409 and problem["privacy"] == "e2ee" and "declare" in problem["detail"]
+    if held:
+        session(guarded, held, bearer)
+
+
+# MARK: header games
+
+
+def crafted(header, claims=None, key=SECRET, body=None, raw_header=None):
+    """A token with a correct HS256 signature over whatever its header says."""
+    def part(data):
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+    head = raw_header or json.dumps({"alg": "HS256", "typ": "JWT"} | header).encode()
+    body = body or json.dumps({"role": "publish", "exp": int(time.time()) + 3600} | (claims or {})).encode()
+    signed = part(head) + b"." + part(body)
+    return (signed + b"." + part(hmac.digest(key.encode(), signed, hashlib.sha256))).decode()
+
+
+LATER = int(time.time()) + 3600
+CRAFTED = [
+    ("as it should be", crafted({}), 201),
+    ("typ in other letters", crafted({"typ": "jwt"}), 201),
+    ("an access token's typ", crafted({"typ": "at+jwt"}), 201),
+    ("without typ", crafted({}, raw_header=b'{"alg":"HS256"}'), 201),
+    ("a key id that nobody knows", crafted({"kid": "another"}), 201),
+    ("HS512 over HS256", crafted({"alg": "HS512"}), 401),
+    ("HS384 over HS256", crafted({"alg": "HS384"}), 401),
+    ("in small letters", crafted({"alg": "hs256"}), 401),
+    ("ES256 over HS256", crafted({"alg": "ES256"}), 401),
+    ("none over HS256", crafted({"alg": "none"}), 401),
+    ("no alg", crafted({}, raw_header=b'{"typ":"JWT"}'), 401),
+    ("alg that is no text", crafted({"alg": 256}), 401),
+    ("alg twice", crafted({}, raw_header=b'{"alg":"HS256","alg":"none"}'), 401),
+    ("alg twice, escaped", crafted({}, raw_header=b'{"alg":"HS256","al\\u0067":"none"}'), 401),
+    ("crit", crafted({"crit": ["exp"], "exp": 1}), 401),
+    ("crit of nothing", crafted({"crit": []}), 401),
+    ("crit that is no list", crafted({"crit": "b64"}), 401),
+    ("crit that is null", crafted({"crit": None}), 401),
+    ("b64", crafted({"b64": False, "crit": ["b64"]}), 401),
+    ("b64 without crit", crafted({"b64": False}), 401),
+    ("another typ", crafted({"typ": "dpop+jwt"}), 401),
+    ("typ that is no text", crafted({"typ": 1}), 401),
+    ("nested", crafted({"cty": "JWT"}), 401),
+    ("a header that is no object", crafted({}, raw_header=b'["HS256"]'), 401),
+    ("a claim twice", crafted({}, body=b'{"role":"view","role":"publish","exp":%d}' % LATER), 401),
+    ("an expiry twice", crafted({}, body=b'{"role":"publish","exp":1,"exp":%d}' % LATER), 401),
+    ("an expiry that no number holds", crafted({}, body=b'{"role":"publish","exp":1e999}'), 401),
+    ("an expiry that is huge", crafted({}, body=b'{"role":"publish","exp":1e300}'), 201),
+    ("an expiry that is huge and ends calls", crafted({}, body=b'{"role":"publish","exp":1e300,"endsCalls":true}'), 201),
+    ("an expiry in text", crafted({}, {"exp": str(LATER)}), 401),
+    ("an expiry before time began", crafted({}, {"exp": -1e300}), 401),
+    ("an expiry that is nothing", crafted({}, {"exp": None}), 401),
+    ("with a fraction", crafted({}, {"exp": LATER + 0.5}), 201),
+    ("a beginning that is never", crafted({}, {"nbf": 1e300}), 401),
+    ("more behind it", crafted({}) + ".more", 401),
+    ("padding", crafted({}) + "=", 401),
+    ("for somebody", crafted({}, {"aud": "somebody"}), 401),
+    ("for several", crafted({}, {"aud": ["somebody", "else"]}), 401),
+]
+
+
+@pytest.mark.parametrize("bearer,status", [case[1:] for case in CRAFTED], ids=[case[0] for case in CRAFTED])
+def test_what_a_header_says_is_what_is_done(guarded, request, bearer, status):
+    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.callspec.id)
+    found, detail = post(guarded, f"crafted/{name[:100]}/whip", bearer)
+    assert found == status, detail
+
+
+def test_tokens_are_for_an_audience():
+    environment = {"SLUICE_AUTH_MODE": "token", "SLUICE_AUTH_SECRET": SECRET, "SLUICE_AUTH_AUDIENCE": "sluice, https://live.example"}
+    with Server(environment=environment) as server:
+        for number, (audience, expected) in enumerate([
+                ("sluice", 201), ("https://live.example", 201), (["other", "sluice"], 201), ("other", 401), (["other"], 401), ([], 401),
+                ("Sluice", 401), (None, 401), ("sluice, https://live.example", 401), (5, 401), ([["sluice"]], 401)]):
+            made = crafted({}, {"aud": audience} if audience is not None else {})
+            status, detail = post(server, f"audience/s{number}/whip", made)
+            assert status == expected, (audience, detail)
+        minted = subprocess.run([PROGRAM, "token", "--role", "publish"], capture_output=True, text=True, timeout=30,
+                                env={k: v for k, v in environment.items() if k != "SLUICE_AUTH_MODE"}).stdout.strip()
+        assert post(server, "audience/minted/whip", minted) == (201, "")
+
+
+# MARK: sessions
+
+
+def test_a_session_obeys_the_token_that_began_it(guarded):
+    """RFC 9725 §4.7; its address alone, which proxies log, is not enough."""
+    expiry = int(time.time()) + 3600
+    own = token(room="sessions", exp=expiry)
+    fragment = b"a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n"
+    kind = {"Content_Type": "application/trickle-ice-sdpfrag"}
+    refused = {
+        "nobody": (None, 401), "who guesses": ("guess", 401), "who watches": (token(role="view", room="sessions"), 403),
+        "who is elsewhere": (token(room="elsewhere"), 403), "who may do more": (token(), 403),
+        "a host": (token(role="host", room="sessions"), 403), "somebody by name": (token(room="sessions", sub="else"), 403),
+        "an operator of one room": (token(role="operator", room="sessions"), 403),
+        "expired": (token(room="sessions", exp=int(time.time()) - 5), 401),
+    }
+    accepted = {"itself": own, "another of the same": token(room="sessions", exp=expiry + 1), "the operator's": OPERATOR_TOKEN,
+                "an operator's": token(role="operator")}
+    for number, (name, bearer) in enumerate(accepted.items()):
+        location = begin(guarded, f"sessions/s{number}/whip", own)
+        for who, (other, expected) in refused.items():
+            found = session(guarded, location, other)
+            assert found == expected, (who, found)
+            request = urllib.request.Request(guarded.url + location, fragment, {
+                "Content-Type": kind["Content_Type"]} | ({"Authorization": f"Bearer {other}"} if other else {}), method="PATCH")
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(request, timeout=10)
+            assert caught.value.code == expected, who
+        request = urllib.request.Request(guarded.url + location, fragment, {
+            "Content-Type": kind["Content_Type"], "Authorization": f"Bearer {bearer}"}, method="PATCH")
+        assert urllib.request.urlopen(request, timeout=10).status == 204, name
+        assert session(guarded, location, bearer) == 200, name
+        assert session(guarded, location, bearer) == 404, "it is over"
+        assert session(guarded, location) == 401, "and whether there was one is told to nobody without a token"
+
+
+def test_a_token_that_expires_still_ends_what_it_began(guarded):
+    short = token(exp=int(time.time()) + 2, room="short")
+    location = begin(guarded, "short/s/whip", short)
+    time.sleep(2.5)
+    assert post(guarded, "short/other/whip", short)[0] == 401
+    assert session(guarded, location, short) == 200
+
+
+def test_by_name_sessions_are_somebodys(guarded):
+    mine, other = token(sub="ann", room="names"), token(sub="ann", room="names", nbf=int(time.time()) - 5)
+    location = begin(guarded, "names/s/whip", mine)
+    assert session(guarded, location, token(room="names")) == 403
+    assert session(guarded, location, other) == 200
+
+
+def test_in_open_mode_nobody_needs_one(server):
+    location = begin(server, "open-sessions/s/whip", OPERATOR_TOKEN)
+    assert session(server, location) == 200
 
 
 def test_only_an_operators_token_shows_streams(guarded):
@@ -271,13 +482,35 @@ async def test_coming_back_with_an_expired_token_is_no_guess():
 
 
 @pytest.mark.asyncio
-async def test_a_tokens_mode_is_declared_in_rooms_too(guarded):
-    async with client(guarded) as ann, client(guarded) as ben:
-        assert (await ann.request("join", room="mode", token=token(privacy="e2ee")))["privacy"]["mode"] == "e2ee"
-        await ben.request("join", room="mode", token=token())
+async def test_in_rooms_too_only_the_client_declares(guarded):
+    async with client(guarded) as ann, client(guarded) as ben, client(guarded) as cy:
+        strict = token(privacy="e2ee")
+        refused = await ann.request("join", room="mode", token=strict)
+        assert refused["code"] == "privacy" and refused["privacy"]["mode"] == "e2ee"
+        joined = await ann.request("join", room="mode", token=strict, privacy="e2ee")
+        assert joined["privacy"]["mode"] == "e2ee"
+        for claims in ({}, {"privacy": "e2ee"}, {"role": "view"}, {"role": "operator"}):
+            refused = await ben.request("join", room="mode", token=token(**claims))
+            assert refused["code"] == "privacy" and "declare" in refused["message"], claims
+        assert (await ben.request("join", room="mode", token=token(), privacy="transport"))["code"] == "privacy"
+        assert (await ben.request("join", room="mode", token=token(privacy="transport"), privacy="e2ee"))["code"] == "forbidden"
+        assert (await ben.request("join", room="mode", token=token(privacy="transport")))["code"] == "privacy"
+        assert (await ben.request("join", room="mode", token=token(), privacy="e2ee"))["type"] == "joined"
         streams = [{"stream": "a", "mids": ["0"]}]
-        assert (await ben.request("publish", sdp=OFFER, streams=streams))["code"] == "privacy"
-        assert (await ann.request("publish", sdp=OFFER, streams=streams))["type"] == "answer"
+        declared = OFFER.replace("t=0 0\r\n", "t=0 0\r\na=x-sluice-privacy:e2ee\r\n")
+        contrary = OFFER.replace("t=0 0\r\n", "t=0 0\r\na=x-sluice-privacy:transport\r\n")
+        assert (await ann.request("publish", sdp=OFFER, streams=streams))["code"] == "privacy"
+        assert (await ann.request("publish", sdp=OFFER, streams=streams, privacy="transport"))["code"] == "privacy"
+        assert (await ann.request("publish", sdp=contrary, streams=streams))["code"] == "privacy"
+        assert (await ann.request("publish", sdp=contrary, streams=streams, privacy="e2ee"))["code"] == "bad-request"
+        assert (await ann.request("publish", sdp=declared, streams=streams))["type"] == "answer"
+        # Whoever has the secret of a place doesn't declare by that.
+        for wrong in ({}, {"privacy": "transport"}):
+            refused = await cy.request("join", room="mode", token=strict if not wrong else token(), resume=joined["resume"], **wrong)
+            assert refused["code"] == "privacy", wrong
+        assert (await ann.request("ping"))["type"] == "pong", "nor takes it away"
+        again = await cy.request("join", room="mode", token=strict, resume=joined["resume"], privacy="e2ee")
+        assert again["resumed"]
 
 
 def test_who_guesses_is_soon_not_listened_to():

@@ -1,3 +1,4 @@
+import Commands
 import HTTPTypes
 import Hummingbird
 import HummingbirdCore
@@ -13,115 +14,128 @@ struct ControlChannel: ServerChildChannel, HTTPChannelHandler {
     static let path = "/v1/ws"
     static let subprotocol = "sluice.v1"
 
-    enum Upgraded: Sendable {
-        case http(NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>)
-        case webSocket(ControlSession.Channel)
+    /// What is known of a connection that has become a control WebSocket.
+    struct WebSocket: Sendable {
+        let channel: ControlSession.Channel
+        /// Whose limits it counts towards. Never logged.
+        let address: String
+        let size: WebSocketSize
     }
 
-    /// What a connection turns out to be, once its first request has come.
     struct Value: ServerChildChannelValue {
-        let upgraded: EventLoopFuture<Upgraded>
         let channel: any NIOCore.Channel
+        /// Nil for a connection that was not let in.
+        let http: NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>?
+        /// Fails when the connection ends and was none.
+        let webSocket: EventLoopFuture<WebSocket>
     }
 
     let responder: HTTPChannelHandler.Responder
-    let connections: ConnectionCount
-    let idleTimeout: TimeAmount
-    let maximumMessageBytes: Int
+    let addresses: ClientAddress
+    let limits: Limits
     let allowedOrigins: [String]
-    /// Serves a control WebSocket of a client at this address.
-    let serve: @Sendable (ControlSession.Channel, String) async -> Void
+    let serve: @Sendable (WebSocket) async -> Void
 
     func setup(channel: any NIOCore.Channel, logger: Logger) -> EventLoopFuture<Value> {
-        guard connections.admits(channel) else {
+        let webSocket = channel.eventLoop.makePromise(of: WebSocket.self)
+        channel.closeFuture.whenComplete { _ in webSocket.fail(ChannelError.ioOnClosedChannel) }
+        guard addresses.connections.admits(channel) else {
             channel.close(promise: nil)
-            let never: EventLoopFuture<Upgraded> = channel.eventLoop.makeFailedFuture(ChannelError.ioOnClosedChannel)
-            return channel.eventLoop.makeSucceededFuture(Value(upgraded: never, channel: channel))
+            return channel.eventLoop.makeSucceededFuture(
+                Value(channel: channel, http: nil, webSocket: webSocket.futureResult)
+            )
         }
         return channel.eventLoop.makeCompletedFuture {
-            let upgrader = NIOTypedWebSocketServerUpgrader<Upgraded>(
-                maxFrameSize: maximumMessageBytes,
-                enableAutomaticErrorHandling: false,
-                shouldUpgrade: { channel, head in channel.eventLoop.makeSucceededFuture(headers(for: head)) },
-                upgradePipelineHandler: { channel, _ in
-                    channel.eventLoop.makeCompletedFuture {
-                        try channel.pipeline.syncOperations.addHandlers([
-                            WebSocketFrameRules(),
-                            NIOWebSocketFrameAggregator(
-                                minNonFinalFragmentSize: 1,
-                                maxAccumulatedFrameCount: 64,
-                                maxAccumulatedFrameSize: maximumMessageBytes
-                            ),
-                            WebSocketViolations(),
-                        ])
-                        // Messages are long at most and are read one by one: more than the next one needn't wait here.
-                        let configuration = ControlSession.Channel.Configuration(
-                            backPressureStrategy: .init(lowWatermark: 1, highWatermark: 2)
-                        )
-                        return .webSocket(
-                            try ControlSession.Channel(
-                                wrappingChannelSynchronously: channel,
-                                configuration: configuration
-                            )
-                        )
-                    }
-                }
-            )
-            let upgrade = NIOTypedHTTPServerUpgradeConfiguration<Upgraded>(
-                upgraders: [upgrader],
-                notUpgradingCompletionHandler: { channel in
-                    channel.eventLoop.makeCompletedFuture {
-                        try channel.pipeline.syncOperations.addHandler(HTTP1ToHTTPServerCodec(secure: false))
-                        try channel.pipeline.syncOperations.addHandler(
-                            HTTPConnectionStateHandler(idleTimeout: .init(idleTimeout), logger: logger)
-                        )
-                        return .http(
-                            try NIOAsyncChannel(
-                                wrappingChannelSynchronously: channel,
-                                configuration: .init(isOutboundHalfClosureEnabled: true)
-                            )
-                        )
-                    }
-                }
-            )
-            var configuration = NIOUpgradableHTTPServerPipelineConfiguration(upgradeConfiguration: upgrade)
-            configuration.enablePipelining = false
-            configuration.enableErrorHandling = false
-            configuration.enableResponseHeaderValidation = false
-            let upgraded = try channel.pipeline.syncOperations.configureUpgradableHTTPServerPipeline(
-                configuration: configuration
-            )
-            let upgradeHandler = try channel.pipeline.syncOperations.handler(
-                type: NIOTypedHTTPServerUpgradeHandler<Upgraded>.self
-            )
-            try channel.pipeline.syncOperations.addHandler(
-                UpgradeGate { headers(for: $0) != nil },
-                position: .before(upgradeHandler)
-            )
-            // Until its first request is there nothing else watches over a connection.
-            let timeout = channel.eventLoop.scheduleTask(in: idleTimeout) { channel.close(promise: nil) }
-            upgraded.whenComplete { _ in timeout.cancel() }
-            return Value(upgraded: upgraded, channel: channel)
+            let http = try addHTTP(to: channel, webSocket, logger: logger)
+            return Value(channel: channel, http: http, webSocket: webSocket.futureResult)
         }
     }
 
     func handle(value: Value, logger: Logger) async {
-        do {
-            switch try await value.upgraded.get() {
-            case .http(let channel): await handleHTTP(asyncChannel: channel, logger: logger)
-            case .webSocket(let channel):
-                await serve(channel, ClientAddress.of(channel.channel))
-            }
-        } catch {
-            logger.trace("A connection ended before it was a request: \(type(of: error))")
+        guard let http = value.http else { return }
+        await withDiscardingTaskGroup { group in
+            group.addTask { await handleHTTP(asyncChannel: http, logger: logger) }
+            guard let webSocket = try? await value.webSocket.get() else { return }
+            await serve(webSocket)
         }
     }
 
+    private func addHTTP(
+        to channel: any NIOCore.Channel,
+        _ promise: EventLoopPromise<WebSocket>,
+        logger: Logger
+    ) throws -> NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart> {
+        let pipeline = channel.pipeline.syncOperations
+        if addresses.proxies.contains(channel.remoteAddress?.ipAddress ?? "") {
+            // Before TLS, which begins behind it.
+            try pipeline.addHandler(
+                ProxyHeaderHandler { addresses.connections.name(channel, as: "\($0)") },
+                position: .first
+            )
+        }
+        let encoder = HTTPResponseEncoder()
+        let decoder = ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .forwardBytes))
+        let codec = HTTP1ToHTTPServerCodec(secure: false)
+        // Closes what is idle, also before the first request, and what a stop finds without one.
+        let watch = HTTPConnectionStateHandler(idleTimeout: limits.httpIdle, logger: logger)
+        let gate = ConnectionGate(
+            encoder: encoder,
+            decoder: decoder,
+            admits: { headers(for: $0, on: channel) },
+            upgrade: { head in
+                pipeline.removeHandler(codec, promise: nil)
+                pipeline.removeHandler(watch, promise: nil)
+                return try becomeWebSocket(channel, head, promise)
+            }
+        )
+        try pipeline.addHandlers([encoder, decoder, gate, codec, watch])
+        return try NIOAsyncChannel(
+            wrappingChannelSynchronously: channel,
+            configuration: .init(isOutboundHalfClosureEnabled: true)
+        )
+    }
+
+    private func becomeWebSocket(
+        _ channel: any NIOCore.Channel,
+        _ head: HTTPRequestHead,
+        _ promise: EventLoopPromise<WebSocket>
+    ) throws -> FrameLanding {
+        let pipeline = channel.pipeline.syncOperations
+        let gate = try pipeline.handler(type: ConnectionGate.self)
+        let size = WebSocketSize(limits.controlRequestBytes)
+        try pipeline.addHandlers(
+            [
+                WebSocketFrameEncoder(),
+                WebSocketSizeRule(size),
+                ByteToMessageHandler(WebSocketFrameDecoder(maxFrameSize: limits.controlMessageBytes)),
+                WebSocketFrameRules(),
+                NIOWebSocketFrameAggregator(
+                    minNonFinalFragmentSize: 1,
+                    maxAccumulatedFrameCount: 64,
+                    maxAccumulatedFrameSize: limits.controlMessageBytes
+                ),
+                WebSocketViolations(),
+            ] as [any ChannelHandler],
+            position: .before(gate)
+        )
+        let landing = FrameLanding()
+        try pipeline.addHandler(landing)
+        // Messages are long at most and are read one by one: more than the next one needn't wait here.
+        let configuration = ControlSession.Channel.Configuration(
+            backPressureStrategy: .init(lowWatermark: 1, highWatermark: 2)
+        )
+        let wrapped = try ControlSession.Channel(wrappingChannelSynchronously: channel, configuration: configuration)
+        promise.succeed(WebSocket(channel: wrapped, address: addresses.of(head, on: channel), size: size))
+        return landing
+    }
+
     /// The headers of the 101; nil refuses the upgrade.
-    private func headers(for head: HTTPRequestHead) -> HTTPHeaders? {
+    private func headers(for head: HTTPRequestHead, on channel: any NIOCore.Channel) -> HTTPHeaders? {
         // RFC 6455 §4.2.1.
-        guard head.method == .GET, head.headers["Sec-WebSocket-Version"] == ["13"],
-            head.headers["Sec-WebSocket-Key"].first?.utf8.count == 24
+        guard head.method == .GET, head.version.minor >= 1,
+            head.headers[canonicalForm: "Upgrade"].contains(where: { $0.lowercased() == "websocket" }),
+            head.headers["Sec-WebSocket-Version"] == ["13"],
+            head.headers["Sec-WebSocket-Key"].map(\.utf8.count) == [24]
         else { return nil }
         guard head.uri.split(separator: "?").first.map(String.init) == Self.path else { return nil }
         if let origin = head.headers.first(name: "Origin"), !CrossOrigin.isAllowed(origin, allowedOrigins) {
@@ -129,30 +143,18 @@ struct ControlChannel: ServerChildChannel, HTTPChannelHandler {
         }
         let offered = head.headers[canonicalForm: "Sec-WebSocket-Protocol"]
         guard offered.contains(where: { $0 == Self.subprotocol }) else { return nil }
-        return ["Sec-WebSocket-Protocol": Self.subprotocol]
+        var headers: HTTPHeaders?
+        // NIO makes the key's answer (RFC 6455 §4.2.2), at once.
+        Self.upgrader.buildUpgradeResponse(
+            channel: channel,
+            upgradeRequest: head,
+            initialResponseHeaders: [:]
+        ).assumeIsolated().whenSuccess { headers = $0 }
+        return headers
     }
-}
 
-/// Takes the wish for an upgrade out of a connection's first request when it doesn't get it, so that it is answered like any other,
-/// with what was wrong.
-private final class UpgradeGate: ChannelInboundHandler {
-    typealias InboundIn = HTTPServerRequestPart
-    typealias InboundOut = HTTPServerRequestPart
-
-    private let admits: (HTTPRequestHead) -> Bool
-    private var isFirst = true
-
-    init(admits: @escaping (HTTPRequestHead) -> Bool) { self.admits = admits }
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        // What comes after it may be a WebSocket's bytes.
-        guard isFirst else { return context.fireChannelRead(data) }
-        isFirst = false
-        if case .head(var head) = unwrapInboundIn(data), head.headers.contains(name: "Upgrade"), !admits(head) {
-            head.headers.remove(name: "Upgrade")
-            context.fireChannelRead(wrapInboundOut(.head(head)))
-        } else {
-            context.fireChannelRead(data)
-        }
-    }
+    private static let upgrader = NIOWebSocketServerUpgrader(
+        shouldUpgrade: { channel, _ in channel.eventLoop.makeSucceededFuture(["Sec-WebSocket-Protocol": subprotocol]) },
+        upgradePipelineHandler: { channel, _ in channel.eventLoop.makeSucceededVoidFuture() }
+    )
 }

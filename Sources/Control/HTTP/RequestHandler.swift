@@ -2,6 +2,7 @@ import Commands
 import Foundation
 import HTTPTypes
 import Hummingbird
+import NIOCore
 import Negotiation
 import Worker
 
@@ -13,22 +14,28 @@ struct RequestHandler: HTTPResponder {
     let directory: StreamDirectory
     let workers: [WorkerHandle]
     let assets: WebAssets
+    private let addresses: ClientAddress
     private let authorizer: Authorizer
     private let signalling: SignallingHandler
+    private let openRequests: OpenRequests
 
     init(
         configuration: ServerConfiguration,
         directory: StreamDirectory,
         workers: [WorkerHandle],
         assets: WebAssets,
+        addresses: ClientAddress,
         authorizer: Authorizer,
-        limiter: RateLimiter
+        limiter: RateLimiter,
+        openRequests: OpenRequests
     ) {
         self.configuration = configuration
         self.directory = directory
         self.workers = workers
         self.assets = assets
+        self.addresses = addresses
         self.authorizer = authorizer
+        self.openRequests = openRequests
         signalling = SignallingHandler(
             configuration: configuration,
             directory: directory,
@@ -39,6 +46,8 @@ struct RequestHandler: HTTPResponder {
 
     func respond(to request: Request, context: ClientContext) async throws -> Response {
         let route = Route(path: request.uri.path)
+        openRequests.begin()
+        defer { openRequests.end() }
         var response: Response
         do throws(Problem) {
             response = try await respond(to: request, route: route, context: context)
@@ -46,6 +55,10 @@ struct RequestHandler: HTTPResponder {
             response = error.response
         }
         await signalling.addPrivacy(to: &response, route: route)
+        // Whoever guesses has to come again for each guess.
+        if authorizer.closes(after: request.head, from: addresses.of(request.head, on: context.channel)) {
+            response.headers[.connection] = "close"
+        }
         CrossOrigin.allow(request.head, in: &response, origins: configuration.allowedOrigins)
         return request.method == .head ? response.createHeadResponse() : response
     }
@@ -54,12 +67,13 @@ struct RequestHandler: HTTPResponder {
         if route == .unknown { throw .notFound }
         if route == .badIdentifier { throw .badIdentifier }
         guard route.methods.contains(request.method) else { throw .methodNotAllowed(route) }
+        let address = addresses.of(request.head, on: context.channel)
         if request.method == .options {
-            return await signalling.preflight(route, request.head, address: context.clientAddress)
+            return await signalling.preflight(route, request.head, address: address)
         }
         switch route {
         case .endpoint, .session:
-            return try await signalling.respond(to: request, route: route, address: context.clientAddress)
+            return try await signalling.respond(to: request, route: route, context: context, address: address)
         case .page(let name):
             guard let page = assets.response("\(name).html", ifNoneMatch: request.headers[.ifNoneMatch]) else {
                 throw .notFound
@@ -74,9 +88,7 @@ struct RequestHandler: HTTPResponder {
             guard await !directory.isDraining else { throw .draining }
             return Self.text("ready\n")
         case .statistics:
-            return await statistics(
-                isOperator: await authorizer.isOperator(request.head, address: context.clientAddress)
-            )
+            return await statistics(isOperator: await authorizer.isOperator(request.head, address: address))
         case .control:
             if let origin = request.headers[.origin], !CrossOrigin.isAllowed(origin, configuration.allowedOrigins) {
                 throw .foreignOrigin
@@ -132,14 +144,23 @@ struct RequestHandler: HTTPResponder {
     }
 }
 
-/// What is known of a request besides its content: who sent it.
+/// What is known of a request besides its content: the connection that it came on.
 struct ClientContext: InitializableFromSource, Sendable {
-    /// The client's IP address. Never logged.
-    let clientAddress: String
+    let channel: any Channel
 
-    init(source: ApplicationRequestContextSource) {
-        clientAddress = ClientAddress.of(source.channel)
-    }
+    init(source: ApplicationRequestContextSource) { channel = source.channel }
+
+    /// The request's body is wanted: a client that waits for the word may send it.
+    func wantBody() { channel.triggerUserOutboundEvent(ConnectionGate.Continue(), promise: nil) }
+}
+
+/// Requests that are being answered: a stop waits for them.
+final class OpenRequests: Sendable {
+    private let count = Locked(0)
+
+    func begin() { count.withLock { $0 += 1 } }
+    func end() { count.withLock { $0 -= 1 } }
+    var isEmpty: Bool { count.withLock { $0 == 0 } }
 }
 
 /// Cross-origin resource sharing (Fetch §3.2): web pages of other sites may use the API, as OBS's browser sources and

@@ -27,13 +27,21 @@ struct SignallingHandler: Sendable {
         self.limiter = limiter
     }
 
-    func respond(to request: Request, route: Route, address: String) async throws(Problem) -> Response {
+    func respond(
+        to request: Request,
+        route: Route,
+        context: ClientContext,
+        address: String
+    ) async throws(Problem) -> Response {
         switch route {
         case .endpoint(let kind, let key):
-            return try await create(kind, key, request: request, address: address)
-        case .session(let kind, let key, let id) where request.method == .patch:
-            return try await patch(kind, key, id: id, request: request)
+            return try await create(kind, key, request: request, context: context, address: address)
         case .session(let kind, let key, let id):
+            let beginning = await directory.access(of: id, key: key, role: kind.role)
+            try await authorizer.check(request.head, controls: beginning, address: address)
+            if request.method == .patch {
+                return try await patch(kind, key, id: id, request: request, context: context)
+            }
             _ = try await directory.delete(id, key: key, role: kind.role)
             return Response(status: .ok)
         default:
@@ -77,6 +85,7 @@ struct SignallingHandler: Sendable {
         _ kind: Route.Kind,
         _ key: StreamKey,
         request: Request,
+        context: ClientContext,
         address: String
     ) async throws(Problem) -> Response {
         let access = try await authorizer.access(request.head, address: address)
@@ -84,8 +93,8 @@ struct SignallingHandler: Sendable {
         // Viewers that come before their publisher poll for ever: they are told so before anything is parsed or counted.
         if kind == .whep, await !directory.isLive(key) { throw .noSuchStream }
         guard limiter.admits(address) else { throw .tooManyRequests }
-        let body = try await body(of: request, type: Self.offerType)
-        let requested = try privacy(of: request.head, access: access)
+        let requested = try privacy(of: request.head)
+        let body = try await body(of: request, type: Self.offerType, context)
         let offer: Offer
         do throws(NegotiationError) {
             offer = try Offer(parsing: body, limits: configuration.limits)
@@ -99,11 +108,11 @@ struct SignallingHandler: Sendable {
                     key,
                     offer: offer,
                     privacy: requested,
-                    owner: access.owner,
+                    access: access,
                     address: address
                 )
             case .whep:
-                try await directory.watch(key, offer: offer, privacy: requested, address: address)
+                try await directory.watch(key, offer: offer, privacy: requested, access: access, address: address)
             }
 
         if let ends = access.ends { await directory.end(created.id, at: ends) }
@@ -135,10 +144,11 @@ struct SignallingHandler: Sendable {
         _ kind: Route.Kind,
         _ key: StreamKey,
         id: String,
-        request: Request
+        request: Request,
+        context: ClientContext
     ) async throws(Problem) -> Response {
         let credentials = try await directory.credentials(of: id, key: key, role: kind.role)
-        let body = try await body(of: request, type: Self.fragmentType)
+        let body = try await body(of: request, type: Self.fragmentType, context)
         let patch: PatchRequest
         do throws(NegotiationError) {
             patch = try PatchRequest(
@@ -171,13 +181,18 @@ struct SignallingHandler: Sendable {
 
     // MARK: Parts
 
-    private func body(of request: Request, type expected: String) async throws(Problem) -> [UInt8] {
+    private func body(
+        of request: Request,
+        type expected: String,
+        _ context: ClientContext
+    ) async throws(Problem) -> [UInt8] {
         let type = request.headers[.contentType]?.split(separator: ";").first?.lowercased()
         guard type?.filter({ !$0.isWhitespace }) == expected else { throw .mediaType(expected: expected) }
         let maximum = configuration.limits.bodyBytes
         if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > maximum {
             throw .tooLarge(maximum: maximum)
         }
+        context.wantBody()
         do {
             let buffer = try await request.body.collect(upTo: maximum)
             return Array(buffer.readableBytesView)
@@ -186,12 +201,12 @@ struct SignallingHandler: Sendable {
         }
     }
 
-    private func privacy(of request: HTTPRequest, access: Access) throws(Problem) -> PrivacyMode? {
-        guard let text = request.headerFields[.sluicePrivacy] else { return access.privacy }
+    /// What a client declares in the header.
+    private func privacy(of request: HTTPRequest) throws(Problem) -> PrivacyMode? {
+        guard let text = request.headerFields[.sluicePrivacy] else { return nil }
         guard let mode = PrivacyMode(rawValue: text.lowercased()) else {
             throw Problem(.badRequest, "Sluice-Privacy has to be transport or e2ee.")
         }
-        if let wanted = access.privacy, wanted != mode { throw .tokenForOther("privacy mode") }
         return mode
     }
 

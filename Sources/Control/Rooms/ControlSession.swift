@@ -17,9 +17,12 @@ struct ControlSession: Sendable {
     let authorizer: Authorizer
     let limiter: RateLimiter
     let backlog: ControlBacklog
+    let connections: ClientConnections
     let logger: Logger
     /// The client's IP address. Never logged.
     let address: String
+    /// How long a message may be: strangers have no long ones.
+    let size: WebSocketSize
 
     private var limits: Limits { configuration.limits }
 
@@ -37,6 +40,8 @@ struct ControlSession: Sendable {
             maximumBytes: limits.controlQueueBytes,
             backlog: backlog
         )
+        connections.add(socket)
+        defer { connections.remove(socket) }
         do {
             try await channel.executeThenClose { inbound, outbound in
                 await withTaskGroup(of: Part.self) { group in
@@ -224,6 +229,7 @@ struct ControlSession: Sendable {
         switch message.type {
         case "leave":
             state.peer = nil
+            size.set(limits.controlRequestBytes)
             socket.send(.object(["type": "left"].merging(message.id.map { ["id": $0] } ?? [:]) { $1 }))
             await directory.leave(peer)
             return nil
@@ -287,22 +293,23 @@ struct ControlSession: Sendable {
         _ socket: ControlSocket
     ) async throws(Problem) {
         guard state.peer == nil else { throw Problem.conflicting("This socket is in a room already.") }
-        guard limiter.admits(address) else { throw .tooManyRequests }
         guard let text = message.room, let room = ResourceIdentifier(text) else { throw .badIdentifier }
         guard message.name?.utf8.count ?? 0 <= 256 else { throw Problem.badMessage("name has at most 256 bytes.") }
+        let declared = try privacy(message.privacy)
         var reply: [String: JSONValue] = ["iceServers": .array(configuration.iceServers.map(\.json))]
         if let id = message.id { reply["id"] = id }
         if let resumption = message.resume, let peer = await directory.placeToResume(resumption, in: room) {
             let access = try await accessToResume(message)
             try access?.check(room: room)
-            if await directory.resume(peer, access: access, reply, on: socket) {
-                state.peer = peer
-                state.activity.join()
-                return
+            guard limiter.admits(address) else { throw .tooManyRequests }
+            if try await directory.resume(peer, access: access, privacy: declared, reply, on: socket) {
+                return hasJoined(peer, &state)
             }
         }
+        // First of all the token: strangers that come from the same address count towards nobody's limit who has a good one.
         let access = try await authorizer.access(token: message.token, address: address)
         try access.check(room: room)
+        guard limiter.admits(address) else { throw .tooManyRequests }
         var rights = access.rights
         switch message.role {
         case nil, "publish": break
@@ -312,14 +319,11 @@ struct ControlSession: Sendable {
         guard let policy = RoomPeer.Policy(rawValue: message.policy ?? "all") else {
             throw Problem.badMessage("policy has to be all or none.")
         }
-        if let wanted = access.privacy, let asked = try privacy(message.privacy), asked != wanted {
-            throw .tokenForOther("privacy mode")
-        }
         let request = JoinRequest(
             room: room,
             name: message.name ?? "",
             rights: rights,
-            privacy: try privacy(message.privacy) ?? access.privacy,
+            privacy: declared,
             tokenPrivacy: access.privacy,
             onlyStream: access.stream,
             ends: access.ends,
@@ -328,8 +332,13 @@ struct ControlSession: Sendable {
             mayBecomeHost: access.owner == .anyone,
             reply: reply
         )
-        state.peer = try await directory.join(request, socket: socket)
+        hasJoined(try await directory.join(request, socket: socket), &state)
+    }
+
+    private func hasJoined(_ peer: String, _ state: inout State) {
+        state.peer = peer
         state.activity.join()
+        size.set(limits.controlMessageBytes)
     }
 
     /// What the token of somebody who resumes his stay allows; nil for one that has expired meanwhile, which ends no running call: one

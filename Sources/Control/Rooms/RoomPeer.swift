@@ -49,8 +49,6 @@ struct RoomPeer: Sendable {
     let address: String
     /// Whoever presents it is this peer, on a new socket.
     let resumption: String
-    /// The mode that his token declares for what he publishes; nil when it doesn't.
-    let declaredPrivacy: PrivacyMode?
     var policy: Policy
     /// Where messages to him go; nil while his socket is gone.
     var socket: ControlSocket?

@@ -71,6 +71,7 @@ struct MetricsText {
         raw("process_virtual_memory_bytes", "gauge", "Virtual memory.", "\(process.virtualBytes)")
         raw("process_start_time_seconds", "gauge", "Start time since the Unix epoch.", "\(process.startSeconds)")
         raw("process_open_fds", "gauge", "Open file descriptors.", "\(process.openDescriptors)")
+        raw("process_max_fds", "gauge", "Most open file descriptors.", "\(process.maximumDescriptors)")
         raw("process_threads", "gauge", "Threads.", "\(process.threads)")
     }
 

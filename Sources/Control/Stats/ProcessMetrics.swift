@@ -8,6 +8,7 @@ struct ProcessMetrics: Sendable {
     /// Since the Unix epoch.
     let startSeconds: Double
     let openDescriptors: Int
+    let maximumDescriptors: Int
     let threads: Int
 
     static var current: ProcessMetrics {
@@ -26,6 +27,7 @@ struct ProcessMetrics: Sendable {
             virtualBytes: Int(field(23)),
             startSeconds: bootSeconds + field(22) / ticks,
             openDescriptors: descriptors,
+            maximumDescriptors: DescriptorLimit.current,
             threads: Int(field(20))
         )
     }

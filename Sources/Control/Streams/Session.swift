@@ -42,6 +42,8 @@ struct Session {
     /// The client's certificate; empty before it has answered our offer.
     var remoteFingerprints: [CertificateFingerprint] = []
     var tag: String
+    /// What its client was allowed when it began; nil for those of rooms, whose peers have rights of their own.
+    var access: Access?
 }
 
 /// What a successful POST returns.

@@ -33,10 +33,11 @@ extension StreamDirectory {
         guard let peer = roomPeers[id], let room = rooms[peer.room] else { throw .notInRoom }
         pendingPublishers.insert(id)
         defer { pendingPublishers.remove(id) }
-        let declared = declared ?? offer.declaredPrivacy ?? peer.declaredPrivacy
-        if let declared, declared != room.privacy { throw .privacy(room.privacy) }
-        // Fail secure: whoever publishes into an end-to-end encrypted room has to say that its frames are encrypted.
-        if room.privacy == .endToEnd, declared == nil, !specifications.isEmpty { throw .privacy(room.privacy) }
+        let declared = try Self.declared(declared, offer.declaredPrivacy)
+        // With no stream nothing is said, as nothing is sent.
+        if declared != nil || !specifications.isEmpty {
+            _ = try privacy(in: peer.room, declared: declared, required: nil)
+        }
         let wanted = try keys(of: specifications, in: peer.room, by: id)
 
         var connection = peer.sending

@@ -9,8 +9,9 @@ struct JoinRequest: Sendable {
     var room: ResourceIdentifier
     var name: String
     var rights: RoomRights
+    /// What the client declares.
     var privacy: PrivacyMode?
-    /// The mode that his token declares for what he publishes.
+    /// The mode that the room has to be in for its token.
     var tokenPrivacy: PrivacyMode?
     /// The one stream that he may publish and receive; nil for all.
     var onlyStream: String?
@@ -37,10 +38,18 @@ extension StreamDirectory {
     ///
     /// - Parameters:
     ///   - access: What his token allows; nil for one that has expired, which ends no stay unless it says so.
+    ///   - declared: The mode that the client declares, as for a stay that begins.
     ///   - reply: What else `joined` says.
     /// - Returns: Whether the place was still there.
-    func resume(_ id: String, access: Access?, _ reply: [String: JSONValue], on socket: ControlSocket) -> Bool {
-        guard roomPeers[id] != nil else { return false }
+    func resume(
+        _ id: String,
+        access: Access?,
+        privacy declared: PrivacyMode?,
+        _ reply: [String: JSONValue],
+        on socket: ControlSocket
+    ) throws(Problem) -> Bool {
+        guard let place = roomPeers[id] else { return false }
+        _ = try privacy(in: place.room, declared: declared, required: access?.privacy)
         resume(id, on: socket)
         // A token that allows less than the stay has doesn't prolong it.
         if let access, let peer = roomPeers[id], access.covers(peer) {
@@ -66,8 +75,7 @@ extension StreamDirectory {
         if existing?.isLocked == true, !rights.contains(.host) { throw .roomLocked }
         if let existing, existing.peers.count >= limits.peersPerRoom { throw .full }
         if roomPeers.count >= limits.peers { throw .full }
-        let privacy = existing?.privacy ?? request.privacy ?? defaultPrivacy
-        if let wanted = request.privacy, wanted != privacy { throw .privacy(privacy) }
+        let privacy = try privacy(in: request.room, declared: request.privacy, required: request.tokenPrivacy)
         if existing == nil, request.mayBecomeHost, rights.contains(.publish) { rights.insert(.host) }
 
         let peer = RoomPeer(
@@ -78,7 +86,6 @@ extension StreamDirectory {
             onlyStream: request.onlyStream,
             address: request.address,
             resumption: RandomText.make(length: 32),
-            declaredPrivacy: request.tokenPrivacy,
             policy: request.policy,
             socket: socket,
             outgoing: makeOutgoingMedia()
@@ -449,9 +456,4 @@ extension PrivacyMode {
             "notice": .string(notice),
         ]
     }
-}
-
-extension Date {
-    /// How long it is until then: nothing when it is past, and three years at most.
-    var distanceFromNow: Duration { .seconds(min(max(0, timeIntervalSinceNow), 1e8)) }
 }

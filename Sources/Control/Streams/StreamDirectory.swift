@@ -66,9 +66,10 @@ actor StreamDirectory {
         _ key: StreamKey,
         offer: Offer,
         privacy requested: PrivacyMode?,
-        owner: Owner,
+        access: Access,
         address: String
     ) async throws(Problem) -> CreatedSession {
+        let owner = access.owner
         guard pendingKeys.insert(key).inserted else { throw .streamTaken }
         defer {
             pendingKeys.remove(key)
@@ -77,7 +78,11 @@ actor StreamDirectory {
         }
         try await checkIsFree(key, owner: owner)
         try admit(address)
-        let privacy = try privacyForPublisher(of: key, offer: offer, requested: requested)
+        let privacy = try privacy(
+            in: key.room,
+            declared: try Self.declared(requested, offer.declaredPrivacy),
+            required: access.privacy
+        )
 
         if rooms[key.room]?.isLocked == true, streams[key] == nil { throw .roomLocked }
         let existing = streams[key]
@@ -103,7 +108,8 @@ actor StreamDirectory {
                 makeTrack(for: source, at: worker)
             }
         let published = zip(tracks, answer.sources).flatMap { $1.published(as: $0.encodings) }
-        let session = makeSession(.whip(key), worker: worker, address: address, local: local, answer.remote)
+        var session = makeSession(.whip(key), worker: worker, address: address, local: local, answer.remote)
+        session.access = access
         // All of it is entered before the worker is asked, so that nobody who comes meanwhile counts on what is taken.
         if streams[key] == nil {
             begin(
@@ -155,17 +161,30 @@ actor StreamDirectory {
         guard silence >= limits.publisherSilence else { throw .streamTaken }
     }
 
-    private func privacyForPublisher(
-        of key: StreamKey,
-        offer: Offer,
-        requested: PrivacyMode?
+    /// The mode in which somebody takes part in a room: as who publishes, watches, joins or comes back. The one place that decides it.
+    ///
+    /// - Parameters:
+    ///   - declared: What the client says of itself. Nobody else says it for it: a token doesn't encrypt frames.
+    ///   - required: The mode that the room has to be in for its token.
+    func privacy(
+        in room: ResourceIdentifier,
+        declared: PrivacyMode?,
+        required: PrivacyMode?
     ) throws(Problem) -> PrivacyMode {
-        let declared = requested ?? offer.declaredPrivacy
-        let mode = privacy(of: key) ?? declared ?? defaultPrivacy
+        if let declared, let required, declared != required { throw .tokenForOther("privacy mode") }
+        let existing = rooms[room]?.privacy
+        let mode = existing ?? declared ?? defaultPrivacy
         if let declared, declared != mode { throw .privacy(mode) }
-        // Fail secure: whoever publishes into an end-to-end encrypted room has to say that its frames are encrypted.
+        if let required, required != mode { throw .privacy(existing ?? required) }
+        // Fail secure: who doesn't say that it encrypts would publish in the clear, or take what it can't read for sound and pictures.
         if mode == .endToEnd, declared == nil { throw .privacy(mode) }
         return mode
+    }
+
+    /// What a client declares in one way and in another, which have to agree.
+    static func declared(_ one: PrivacyMode?, _ other: PrivacyMode?) throws(Problem) -> PrivacyMode? {
+        if let one, let other, one != other { throw .privacyTwice }
+        return one ?? other
     }
 
     // MARK: Watching
@@ -189,14 +208,17 @@ actor StreamDirectory {
         _ key: StreamKey,
         offer: Offer,
         privacy requested: PrivacyMode?,
+        access: Access,
         address: String
     ) async throws(Problem) -> CreatedSession {
         guard let stream = streams[key], isLive(key) else { throw .noSuchStream }
         if rooms[key.room]?.isLocked == true { throw .roomLocked }
         try admit(address)
-        if let declared = requested ?? offer.declaredPrivacy, declared != stream.privacy {
-            throw .privacy(stream.privacy)
-        }
+        _ = try privacy(
+            in: key.room,
+            declared: try Self.declared(requested, offer.declaredPrivacy),
+            required: access.privacy
+        )
 
         let worker = leastLoadedWorker()
         let local = makeLocalEndpoint(worker, privacy: stream.privacy)
@@ -212,7 +234,8 @@ actor StreamDirectory {
         } catch {
             throw Problem(error)
         }
-        let session = makeSession(.whep(key), worker: worker, address: address, local: local, answer.remote)
+        var session = makeSession(.whep(key), worker: worker, address: address, local: local, answer.remote)
+        session.access = access
         register(session)
         streams[key]?.viewers.insert(session.id)
         let isAdded = await addPeer(
@@ -283,6 +306,12 @@ actor StreamDirectory {
         }
     }
 
+    /// What the request that began a session was allowed; nil when there is none.
+    func access(of id: String, key: StreamKey, role: Session.Role) -> Access? {
+        guard let session = sessions[id], session.purpose == .init(role, key) else { return nil }
+        return session.access
+    }
+
     /// Hangs up.
     func delete(_ id: String, key: StreamKey, role: Session.Role) throws(Problem) -> PrivacyMode {
         guard let session = sessions[id], session.purpose == .init(role, key) else { throw .noSuchSession }
@@ -303,7 +332,7 @@ actor StreamDirectory {
         expiries.removeValue(forKey: id)?.cancel()
         guard let date else { return }
         expiries[id] = Task {
-            try? await Task.sleep(for: date.distanceFromNow)
+            await WallClock.wait(until: date, lookingEach: limits.expiryInterval)
             if !Task.isCancelled { end(self) }
         }
     }
@@ -324,6 +353,9 @@ actor StreamDirectory {
 
     /// New sessions are refused from now on.
     func drain() { isDraining = true }
+
+    /// Whether nobody would miss the server: nobody has a session, or is in a room.
+    var isEmpty: Bool { sessions.isEmpty && roomPeers.values.allSatisfy { $0.socket == nil } }
 
     // MARK: Statistics
 
