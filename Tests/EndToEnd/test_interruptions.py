@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from aiortc_peers import Publisher, Viewer
+from aiortc_peers import Publisher, Viewer, number_of
 from chromium import chromium, figures, peers_page
 from patience import figure, until, wait_for
 from udp_relay import Relay
@@ -150,3 +150,30 @@ async def test_peers_that_vanish_are_forgotten(own_server):
             for relay in relays.values():
                 relay.loss = 1.0
             await asyncio.to_thread(wait_for, lambda: server.totals()["peers"]["publisher"] == 0, 12, "consent expired")
+
+
+@pytest.mark.asyncio
+async def test_after_a_stop_of_the_process_nothing_old_is_shown(own_server):
+    """What lay in the socket for three seconds is let go: the picture must not run behind from then on."""
+    publisher, viewer = Publisher(own_server, "stopped"), Viewer(own_server, "stopped")
+    await publisher.negotiate()
+    await publisher.connected()
+    await viewer.negotiate()
+    await viewer.frames_reach(60, 15)
+
+    own_server.process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(3)
+    shown, sent = len(viewer.frames), publisher.video.number
+    own_server.process.send_signal(signal.SIGCONT)
+
+    async def is_back():
+        return len(viewer.frames) > shown + 30
+    await until(is_back, 10, "pictures again")
+    numbers = [int(number_of(frame)) for frame in viewer.frames[shown:]]
+    # aiortc holds a picture until it sees the next one begin: the first was sent before the stop. Of thirty a second those of the last
+    # second before it went on may be among the others.
+    assert min(numbers[1:]) > sent - 35, (sent, numbers)
+    assert numbers == sorted(numbers)
+    assert own_server.totals()["packetsDropped"]["rtp_too_late"] > 0
+    await viewer.close()
+    await publisher.close()
