@@ -173,6 +173,7 @@ public struct Server: Sendable {
     ) throws -> WorkerPool {
         let workers = WorkerConfiguration(
             listen: configuration.mediaListen,
+            announced: announcedAddresses(),
             firstPort: configuration.mediaPort,
             workerCount: configuration.workers ?? ProcessInfo.processInfo.activeProcessorCount,
             limits: configuration.limits,

@@ -43,6 +43,7 @@ final class Worker {
                 index: index,
                 limits: configuration.limits,
                 certificate: configuration.certificate,
+                localAddresses: configuration.announced,
                 outgoingRelays: outgoingRelays,
                 incomingRelays: incomingRelays,
                 output: egress

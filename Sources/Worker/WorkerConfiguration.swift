@@ -6,6 +6,8 @@ public import Wire
 public struct WorkerConfiguration: Sendable {
     /// The address that the UDP sockets are bound to. `::` takes IPv4 as well.
     public var listen: IPAddress
+    /// The addresses that clients are told, the most preferred first.
+    public var announced: [IPAddress]
     /// The first worker's port; each further one has the next. 0 lets the system choose each.
     public var firstPort: UInt16
     /// 1 to 64.
@@ -15,12 +17,14 @@ public struct WorkerConfiguration: Sendable {
 
     public init(
         listen: IPAddress,
+        announced: [IPAddress],
         firstPort: UInt16,
         workerCount: Int,
         limits: Limits,
         certificate: DTLSCertificate
     ) {
         self.listen = listen
+        self.announced = announced
         self.firstPort = firstPort
         self.workerCount = workerCount
         self.limits = limits

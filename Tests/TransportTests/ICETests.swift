@@ -10,9 +10,10 @@ import Wire
     private static let other = SocketAddress(ip: IPAddress(v6High: 0x2001_0DB8_0000_0000, low: 1), port: 6000)
     private static let start = Instant(nanoseconds: 1_000_000_000)
 
-    private static func makeAgent() -> ICEAgent {
+    private static func makeAgent(localAddresses: [IPAddress] = []) -> ICEAgent {
         ICEAgent(
             local: local,
+            localAddresses: localAddresses,
             tieBreaker: 5,
             now: start,
             connectTimeout: .seconds(30),
@@ -310,6 +311,21 @@ import Wire
             let now = Self.start + .milliseconds(500 * step)
             let results = try [first, second].map { try receive(&agent, handmade(priority: 1), to: $0, now: now).0 }
             #expect(results.allSatisfy { $0 == .handled(selectedChanged: false) })
+        }
+    }
+
+    /// RFC 8445 §6.1.2.3: our candidate has the lower priority of a pair's two, so it decides first.
+    @Test(arguments: [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2], [2, 0, 3, 1]])
+    func ourPreferenceDecidesBeforeThePeers(order: [Int]) throws {
+        let locals = [try #require(IPAddress("2001:db8::1")), IPAddress(v4: 0xC633_6401)]
+        var agent = Self.makeAgent(localAddresses: locals)
+        let paths: [(local: IPAddress, priority: UInt32)] = locals.flatMap { local in [9, 5].map { (local, $0) } }
+        for _ in 0..<5 {
+            for place in order {
+                let source = SocketAddress(ip: Self.address.ip, port: UInt16(place + 1))
+                _ = try receive(&agent, handmade(priority: paths[place].priority), from: source, to: paths[place].local)
+            }
+            #expect(agent.selected?.local == locals[0] && agent.selected?.remote.port == 1)
         }
     }
 

@@ -25,6 +25,7 @@ extension Engine {
             usernameKey: usernameKey,
             ice: ICEAgent(
                 local: description.localCredentials,
+                localAddresses: localAddresses,
                 tieBreaker: random.next(),
                 now: now,
                 connectTimeout: limits.iceConnect,

@@ -34,6 +34,7 @@ public final class Engine {
     let index: WorkerIndex
     let limits: Limits
     let dtlsContext: DTLSContext
+    let localAddresses: [IPAddress]
     let outgoingRelays: [RelayRing?]
     let incomingRelays: [RelayRing?]
     unowned let output: any EngineOutput
@@ -85,6 +86,7 @@ public final class Engine {
     ///   - index: This worker's position.
     ///   - limits: The server's limits.
     ///   - certificate: The certificate that every DTLS handshake presents.
+    ///   - localAddresses: Those of our candidates, the most preferred first.
     ///   - outgoingRelays: One ring to each worker, by worker index; nil at our own. At most 64 workers.
     ///   - incomingRelays: One ring from each worker, by worker index; nil at our own.
     ///   - output: Where outputs go. Kept unowned: it must outlive the engine.
@@ -93,6 +95,7 @@ public final class Engine {
         index: WorkerIndex,
         limits: Limits,
         certificate: DTLSCertificate,
+        localAddresses: [IPAddress] = [],
         outgoingRelays: [RelayRing?],
         incomingRelays: [RelayRing?],
         output: any EngineOutput
@@ -102,6 +105,7 @@ public final class Engine {
         limits.rtpPacketBytes = min(limits.rtpPacketBytes, Self.maximumPacketBytes)
         self.limits = limits
         dtlsContext = try DTLSContext(certificate: certificate)
+        self.localAddresses = localAddresses
         self.outgoingRelays = outgoingRelays
         self.incomingRelays = incomingRelays
         self.output = output

@@ -36,8 +36,13 @@ public struct ICEAgent {
     private struct Path {
         let pair: AddressPair
         var lastCheck: Instant
-        /// What the peer's last check said; 0 when it says nothing.
-        var priority: UInt32 = 0
+        /// Which of our candidates it leads to, 0 for the least preferred; and what the peer's last check said, 0 when it says nothing.
+        ///
+        /// RFC 8445 §6.1.2.3 orders pairs by the lower of both candidates' priorities, then by the higher. Ours have lower ones than
+        /// what a check carries, which is a peer-reflexive candidate's.
+        let localPreference: Int
+        var remotePriority: UInt32 = 0
+        var priority: (Int, UInt32) { (localPreference, remotePriority) }
         /// When it was nominated last; nil when it never was.
         var lastNomination: Instant?
         /// Since when it has been nominated while the selected path was not used; nil while it was.
@@ -72,15 +77,18 @@ public struct ICEAgent {
     private let connectTimeout: Duration
     private let consentTimeout: Duration
     private let tieBreaker: UInt64
+    private let localAddresses: [IPAddress]
     private var scratch: [UInt8] = []
 
     /// - Parameters:
     ///   - local: Our credentials; the peer's checks are authenticated with our password.
+    ///   - localAddresses: Those of our candidates, the most preferred first.
     ///   - tieBreaker: Random; decides role conflicts (RFC 8445 §7.3.1.1).
     ///   - connectTimeout: The agent expires when no check has come by then.
     ///   - consentTimeout: The agent expires when neither a check nor media on the selected path came for so long.
     public init(
         local: ICECredentials,
+        localAddresses: [IPAddress] = [],
         tieBreaker: UInt64,
         now: Instant,
         connectTimeout: Duration,
@@ -88,6 +96,7 @@ public struct ICEAgent {
     ) {
         current = Side(local)
         lastCheck = now
+        self.localAddresses = localAddresses
         self.tieBreaker = tieBreaker
         self.connectTimeout = connectTimeout
         self.consentTimeout = consentTimeout
@@ -210,11 +219,13 @@ public struct ICEAgent {
                 paths.remove(at: oldest)
             }
             index = paths.count
-            paths.append(Path(pair: pair, lastCheck: now))
+            // Behind a NAT that has one address each for several of ours, none of them is known: then they are alike.
+            let preference = localAddresses.firstIndex(of: pair.local).map { localAddresses.count - $0 } ?? 0
+            paths.append(Path(pair: pair, lastCheck: now, localPreference: preference))
         }
         paths[index].lastCheck = now
         paths[index].isOutdated = false
-        paths[index].priority = message.priority ?? 0
+        paths[index].remotePriority = message.priority ?? 0
         if message.usesCandidate { paths[index].lastNomination = now }
 
         guard pair != selected else { return false }
@@ -237,8 +248,7 @@ public struct ICEAgent {
         let path = paths[index]
         // RFC 8445 §7.3.1.5. Of the credentials of before a restart nothing counts.
         guard let lastNomination = current.lastNomination, !current.isOutdated else { return true }
-        // RFC 8445 §8.1.1: of several nominated pairs the one of the highest priority. With one address of ours the pairs' priorities
-        // (§6.1.2.3) are in the order of those that the peer's checks carry.
+        // RFC 8445 §8.1.1: of several nominated pairs the one of the highest priority.
         if path.priority > current.priority { return true }
         // The same candidate of the peer's, which a NAT has given another port.
         if path.priority == current.priority, path.pair.local == current.pair.local { return true }
@@ -253,7 +263,10 @@ public struct ICEAgent {
     /// Of the paths that live the nominated ones, and of those the one of the highest priority.
     private func bestPath(at now: Instant) -> Path? {
         paths.filter { !$0.isOutdated && $0.lastCheck + Self.selectedSilence >= now }
-            .max { ($0.lastNomination == nil ? 0 : 1, $0.priority) < ($1.lastNomination == nil ? 0 : 1, $1.priority) }
+            .max { left, right in
+                let isNominated = (left.lastNomination != nil, right.lastNomination != nil)
+                return isNominated.0 == isNominated.1 ? left.priority < right.priority : isNominated.1
+            }
     }
 
     private mutating func select(_ pair: AddressPair?) {
