@@ -26,7 +26,8 @@ private let transport =
     + Array(repeating: "AB", count: 32).joined(separator: ":") + "\r\n"
 private let head = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n" + transport
 
-private func sections(_ size: Int) -> Int { size > 100_000 ? 200 : 16 }
+/// M-lines: as many as there may be, and short ones in short texts.
+private func sections(_ size: Int) -> Int { size > 100_000 ? 200 : min(16, size / 512) }
 private func group(_ count: Int) -> String {
     "a=group:BUNDLE \((0..<count).map(String.init).joined(separator: " "))\r\n"
 }

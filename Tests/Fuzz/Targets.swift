@@ -52,10 +52,25 @@ private func checkTime(_ bytes: [UInt8]) {
     fatalError("\(bytes.count) bytes take \(least / 1000) µs, and may take \(mayTake / 1000)")
 }
 
-private func threadTime() -> UInt64 {
-    var time = timespec()
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+/// Writes the worst messages that we know (`Benchmarks/Signalling`), as long as an input may be, to begin with.
+@_cdecl("LLVMFuzzerInitialize")
+public func initialize(_: UnsafeMutableRawPointer?, _: UnsafeMutableRawPointer?) -> Int32 {
+    guard let folder = getenv("FUZZ_SEEDS").map({ String(cString: $0) }) else { return 0 }
+    let carriers: [WorstMessage.Carrier] =
+        switch fuzzTargetName {
+        case "offer": [.whip, .whep, .publish]
+        case "answer": [.answer]
+        case "sdpfrag": [.patch]
+        default: [.other]
+        }
+    for (number, message) in worstMessages.enumerated() where !carriers.allSatisfy({ !message.carriers.contains($0) }) {
+        for size in [4096, 32_768] {
+            guard let file = fopen("\(folder)/worst-\(number)-\(size)", "w") else { continue }
+            fputs(message.make(size), file)
+            fclose(file)
+        }
+    }
+    exit(0)
 }
 
 // MARK: Targets
