@@ -4,13 +4,15 @@ import pathlib
 
 import pytest
 
-from chromium import PATIENCE, chromium, until
+from chromium import chromium
+from patience import until
 
 PEERS = (pathlib.Path(__file__).parent / "encryption_peers.js").read_text() + ";Object.assign(window, {enterRoom});"
 PUBLISH = """async ([name, as, options]) => {
     const media = await navigator.mediaDevices.getUserMedia({ video: { width: 1280, height: 720, frameRate: 15 }, audio: options.audio });
     window[as] = await rooms[name].room.publish(media, options);
 }"""
+UNPUBLISH = "async ([name, as]) => rooms[name].room.unpublish(window[as])"
 RIDS = """async (name) => [...(await rooms[name].room.connections.send.getStats()).values()]
     .filter((item) => item.type === "outbound-rtp" && item.kind === "video" && item.framesSent > 0)
     .map(({ rid }) => rid ?? "").sort()"""
@@ -37,7 +39,7 @@ async def moving(page, name, count):
         await page.wait_for_timeout(500)
         after = await page.evaluate(DECODED, name)
         return sum(after[mid] > before.get(mid, after[mid]) for mid in after) == count
-    await until(are_seen, 40 * PATIENCE, f"{count} pictures move for {name}")
+    await until(are_seen, 40, f"{count} pictures move for {name}")
 
 
 @pytest.mark.asyncio
@@ -52,7 +54,20 @@ async def test_a_simulcast_camera_after_a_video_of_one_encoding(server, audio):
         await moving(bob, "bob", 2)
         async def all_are_sent():
             return await ann.evaluate(RIDS, "ann") == ["", "h", "l", "m"]
-        await until(all_are_sent, 30 * PATIENCE, "the camera is sent as three encodings beside the screen")
+        await until(all_are_sent, 30, "the camera is sent as three encodings beside the screen")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("audio", [False, True])
+async def test_a_simulcast_camera_that_is_stopped_is_seen_when_it_comes_again(server, audio):
+    """Chromium writes RIDs into the first packets of an encoding only: which SSRC has which RID outlives the stream."""
+    async with chromium(frame_rate=15) as browser:
+        ann, bob = await entered(browser, server, f"again-{audio}", "ann", "bob")
+        for _ in range(3):
+            await ann.evaluate(PUBLISH, ["ann", "camera", {"kind": "camera", "audio": audio}])
+            await moving(bob, "bob", 1)
+            await ann.evaluate(UNPUBLISH, ["ann", "camera"])
+            await moving(bob, "bob", 0)
 
 
 @pytest.mark.asyncio
