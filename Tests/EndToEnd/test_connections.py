@@ -7,6 +7,7 @@ import re
 import resource
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import time
@@ -19,6 +20,7 @@ from patience import figure, wait_for
 from raw_http import UPGRADE, RawHTTP
 from raw_websocket import RawWebSocket
 from sluice import Server
+from test_command_line import make_certificate
 from test_tokens import OFFER, SECRET, token
 
 # MARK: upgrades
@@ -389,6 +391,38 @@ def test_the_proxy_protocol_names_the_client(header):
         # The client's own header behind it is not believed: the client is no proxy.
         statuses = [guess(server, first=header("203.0.113.70"), X_Forwarded_For=f"198.51.100.{n}") for n in range(31)]
         assert statuses == [401] * 30 + [429]
+
+
+@pytest.mark.asyncio
+async def test_over_tls_the_proxy_header_comes_first(tmp_path):
+    certificate, key = make_certificate(tmp_path)
+    files = {"SLUICE_HTTP_TLS_CERTIFICATE": certificate, "SLUICE_HTTP_TLS_PRIVATE_KEY": key}
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    with Server(environment=PROXY | files) as server:
+        def connect(header):
+            raw = RawHTTP(server.http_port)
+            raw.send(header)
+            raw.socket = unverified.wrap_socket(raw.socket)
+            return raw
+        statuses = []
+        for _ in range(31):
+            with connect(version_2("203.0.113.7")) as raw:
+                statuses.append(guess_on(raw))
+        assert statuses == [401] * 30 + [429]
+        for header in (version_1("203.0.113.8"), b""):
+            with connect(header) as raw:
+                assert guess_on(raw) == 401
+        # And a WebSocket, behind other requests of its connection.
+        with connect(version_1("203.0.113.9")) as raw:
+            assert raw.get("/healthz")[0] == 200
+            raw.send(UPGRADE + raw_websocket.text({"type": "hello"}))
+            assert raw.head()[0] == 101
+            while b"welcome" not in raw.rest:
+                data = raw.socket.recv(4096)
+                assert data
+                raw.rest += data
+            assert server.stop() == 0
 
 
 def test_headers_that_come_byte_by_byte_or_are_none():

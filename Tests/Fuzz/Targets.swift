@@ -6,7 +6,7 @@ import Glibc
 private let targets: [String: @Sendable (RawSpan, [UInt8]) -> Void] = [
     "stun": fuzzSTUN, "rtp": fuzzRTP, "rtcp": fuzzRTCP, "payload": fuzzPayload, "sdp": fuzzSDP, "sdpfrag": fuzzFragment,
     "offer": fuzzOffer, "answer": fuzzAnswer, "text": fuzzText,
-    "message": fuzzMessage,
+    "message": fuzzMessage, "proxy": fuzzProxy, "frames": fuzzFrames,
 ]
 
 let fuzzTargetName = getenv("FUZZ_TARGET").map { String(cString: $0) } ?? ""
@@ -268,4 +268,30 @@ private func read(_ text: [UInt8]) throws(SDPError) -> SessionDescription {
         }
         precondition(again.data == .verbatim(text) && again.name == message.name ?? "")
     }
+}
+
+@Sendable private func fuzzProxy(_ span: RawSpan, _ bytes: [UInt8]) {
+    // Whom a proxy speaks for, in each of the ways.
+    let text = String(decoding: bytes, as: UTF8.self)
+    let proxies = TrustedProxies(["127.0.0.0/8", "::1"].compactMap { IPNetwork($0) })
+    for (list, elements) in [([text], []), ([], [text]), ([text], [text])] {
+        let client = proxies.client(peer: "127.0.0.1", forwardedFor: list, forwarded: elements)
+        precondition(IPAddress(client) != nil)
+        precondition(proxies.client(peer: "192.0.2.1", forwardedFor: list, forwarded: elements) == "192.0.2.1")
+    }
+    _ = IPNetwork(text)
+    guard case .header(_, let length) = ProxyHeader.parse(bytes) else { return }
+    // It ends where it ends, whatever follows, and before that it is not whole.
+    precondition(length <= bytes.count && ProxyHeader.parse(bytes[..<length]) == ProxyHeader.parse(bytes))
+    precondition(ProxyHeader.parse(bytes[..<(length - 1)]) == .incomplete)
+}
+
+@Sendable private func fuzzFrames(_ span: RawSpan, _ bytes: [UInt8]) {
+    // Pieces make no difference.
+    var whole = FrameLengths()
+    var apart = FrameLengths()
+    let isAdmitted = whole.take(bytes, maximum: 1000)
+    precondition(isAdmitted == bytes.allSatisfy { apart.take(CollectionOfOne($0), maximum: 1000) })
+    var longer = FrameLengths()
+    precondition(!isAdmitted || longer.take(bytes, maximum: 2000))
 }
