@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import signal
 
 import pytest
 
@@ -492,3 +493,253 @@ async def test_an_m_line_that_is_another_stream_s_is_judged_anew(server):
             await judged([])
         assert await eve.evaluate("room.connections.receive.getTransceivers().length") == 2
         assert await eve.evaluate("errors") == []
+
+
+# Calls that did nothing, or spoiled the next
+
+
+@pytest.mark.asyncio
+async def test_what_means_nothing_is_refused_and_spoils_nothing(server):
+    async with entered(server, "refusals") as (page, wire):
+        refused = await page.evaluate("""async () => {
+            const { join, Encryption } = await import("/sdk/sluice.js");
+            const media = await camera();
+            const two = new MediaStream([...media.getTracks(), ...(await camera()).getVideoTracks()]);
+            const ended = await camera();
+            ended.getVideoTracks()[0].stop();
+            const good = await room.publish(media, { id: "good" });
+            const other = (await camera()).getVideoTracks()[0];
+            const calls = {
+                twoVideos: () => room.publish(two),
+                nothing: () => room.publish(new MediaStream()),
+                aTrack: () => room.publish(other),
+                ended: () => room.publish(ended),
+                wrongKind: () => room.publish(media, { kind: "x".repeat(33) }),
+                sameId: () => room.publish(media, { id: "good" }),
+                mutedKind: () => good.setMuted("camera", true),
+                mutedValue: () => good.setMuted("audio", "yes"),
+                replacedByNothing: () => good.replaceTrack(null),
+                replacedByEnded: () => good.replaceTrack(ended.getVideoTracks()[0]),
+                device: () => good.useDevice("screen", "x"),
+                kinds: () => room.subscribe("good", ["picture"]),
+                noSuchStream: () => room.subscribe("nobody", ["video"]),
+                pausedKind: () => room.pause("good", true, ["sound"]),
+                pausedValue: () => room.pause("good", "yes"),
+                size: async () => room.setSize("good", NaN),
+                sizeText: async () => room.setSize("good", "720"),
+                role: () => join({ room: "r", role: "viewer" }),
+                policy: () => join({ room: "r", policy: "some" }),
+                mode: () => join({ room: "r", privacy: "E2EE" }),
+                contradiction: () => join({ room: "r", privacy: "transport", encryption: { passphrase: "x" } }),
+                noRoom: () => join({}),
+                token: () => join({ room: "r", token: 7 }),
+                keyAndPassphrase: () => Encryption.create({ room: "r", passphrase: "x", key: new Uint8Array(16) }),
+                unsalted: () => Encryption.create({ passphrase: "x" }),
+                noEncryption: () => room.setKey({ passphrase: "x" }),
+            };
+            const codes = {};
+            for (const [name, call] of Object.entries(calls)) codes[name] = await codeOf(call());
+            return { codes, muted: good.muted, published: room.published.map(({ id }) => id), live: other.readyState };
+        }""")
+    expected = dict.fromkeys(refused["codes"], "bad-request") | {"sameId": "conflict", "noSuchStream": "not-found", "noEncryption": "conflict"}
+    assert refused == {"codes": expected, "muted": [], "published": ["good"], "live": "live"}
+    async with entered(server, "refusals-later") as (page, _):
+        # One that the server refuses takes no other with it.
+        codes = await page.evaluate("""async () => {
+            const [bad, good] = await Promise.all([
+                camera().then((media) => codeOf(room.publish(media, { kind: "x".repeat(33) }))),
+                camera().then((media) => codeOf(room.publish(media, { id: "beside" }))),
+            ]);
+            return [bad, good, await codeOf(room.publish(await camera(), { id: "after" }))];
+        }""")
+        assert codes == ["bad-request", "done", "done"]
+        assert server.stream("beside") and server.stream("after")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("options", [{}, KEY], ids=["transport", "e2ee"])
+async def test_a_stream_gets_another_kind_of_track(server, options):
+    room = f"added-{len(options)}"
+    async with chromium() as browser:
+        ann, wire = await sdk_page(browser, server)
+        bob, _ = await sdk_page(browser, server)
+        await ann.evaluate("enter", {"room": room} | options)
+        await bob.evaluate("enter", {"room": room} | options)
+        await ann.evaluate("""async () => {
+            window.own = await room.publish(await navigator.mediaDevices.getUserMedia({ audio: true }), { id: "grows" });
+            await own.setMuted("video", true);
+            window.picture = (await camera()).getVideoTracks()[0];
+        }""")
+
+        def refuse(message):
+            if message["type"] != "publish":
+                return message
+            wire.say({"type": "error", "id": message["id"], "code": "unservable", "message": "Not now."})
+        wire.from_page = refuse
+        # What is refused leaves nothing behind.
+        assert await ann.evaluate("camera().then((media) => codeOf(own.replaceTrack(media.getVideoTracks()[0])))") == "unservable"
+        wire.from_page = lambda message: message
+        assert await ann.evaluate("own.media.getVideoTracks().length") == 0
+        assert await ann.evaluate("codeOf(own.replaceTrack(picture))") == "done"
+        assert await ann.evaluate("picture.enabled") is False, "muted before it came"
+        await ann.evaluate("own.setMuted('video', false)")
+
+        async def decoded():
+            return await bob.evaluate("""async () => {
+                const stats = [...(await room.connections.receive.getStats()).values()];
+                return stats.some((item) => item.type === "inbound-rtp" && item.kind === "video" && item.framesDecoded > 10);
+            }""")
+        await until(decoded, 15, "Bob sees it")
+        assert await bob.evaluate("[...room.streams.values()].map(({ id, tracks }) => [id, tracks.length])") == [["grows", 2]]
+        assert await ann.evaluate("errors") == [] and await bob.evaluate("errors") == []
+        # M-lines that are free, and of which an offer was refused, are good for the next ones.
+        await ann.evaluate("camera().then((media) => room.publish(media, { id: 'passing' })).then((stream) => stream.stop())")
+        wire.from_page = refuse
+        assert await ann.evaluate("camera().then((media) => codeOf(room.publish(media)))") == "unservable"
+        wire.from_page = lambda message: message
+        assert await ann.evaluate("camera().then((media) => codeOf(room.publish(media, { id: 'next' })))") == "done"
+
+        async def both_come():
+            return await bob.evaluate("""async () => {
+                const stats = [...(await room.connections.receive.getStats()).values()];
+                const moving = stats.filter((item) => item.type === "inbound-rtp" && item.kind === "video" && item.framesDecoded > 10);
+                return room.streams.size === 2 && moving.length === 2;
+            }""")
+        await until(both_come, 15, "Bob sees both")
+
+
+@pytest.mark.asyncio
+async def test_a_token_is_asked_for_each_time(server):
+    async with chromium() as browser:
+        page, wire = await sdk_page(browser, server)
+        await page.evaluate("""() => {
+            window.asked = 0;
+            return enter({ room: "asked", token: async () => { asked += 1; if (asked === 2) throw new TypeError("no network"); return `t${asked}`; } });
+        }""")
+        await wire.cut()
+        await state_is(page, "reconnecting")
+        wire.is_cut = False
+        await state_is(page, "joined")
+        assert [message["token"] for message in wire.sent if message["type"] == "join"] == ["t1", "t3"]
+        assert await page.evaluate("errors") == ["TypeError"]
+
+
+@pytest.mark.asyncio
+async def test_a_bundled_application_does_not_start_itself(server):
+    """The SDK and an application in one file, as bundlers make it."""
+    application = "globalThis.runs = (globalThis.runs ?? 0) + 1; globalThis.document?.body.append('started'); if (!globalThis.document) fetch('/started-again');"
+    async with chromium() as browser:
+        page = await browser.new_page()
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+
+        async def bundle(route):
+            sdk = await route.fetch(url=f"{server.url}/sdk/sluice.js")
+            await route.fulfill(body=(await sdk.text()) + application, headers={"Content-Type": "text/javascript"})
+        await page.route("**/bundle.js", bundle)
+
+        async def own_page(route):
+            await route.fulfill(body="<!doctype html><body>", headers={"Content-Type": "text/html"})
+        await page.route("**/application", own_page)
+        await page.goto(f"{server.url}/application")
+        sealed = await page.evaluate("""async () => {
+            const { Encryption } = await import("/bundle.js");
+            const [one, other] = await Promise.all([1, 2].map(() => Encryption.create({ room: "r", key: new Uint8Array(16) })));
+            return [...await other.open(await one.seal(Uint8Array.of(1, 2, 3)))];
+        }""")
+        assert sealed == [1, 2, 3] and await page.evaluate("runs") == 1
+        assert not any("started-again" in url for url in asked) and sum("bundle.js" in url for url in asked) == 1
+
+
+@pytest.mark.asyncio
+async def test_closing_a_connection_holds_up_nothing(server):
+    """What a closed connection was asked for never settles: it must not be waited for."""
+    async with entered(server, "held-up") as (page, wire):
+        await page.evaluate("""() => {
+            for (const step of ["setLocalDescription", "setRemoteDescription"]) {
+                const set = RTCPeerConnection.prototype[step];
+                RTCPeerConnection.prototype[step] = function (...given) {
+                    if (step !== window.held) return set.apply(this, given);
+                    window.held = null;
+                    return new Promise(() => {});
+                };
+            }
+            const replace = RTCRtpSender.prototype.replaceTrack;
+            RTCRtpSender.prototype.replaceTrack = function (track) {
+                if (window.held !== "replaceTrack") return replace.call(this, track);
+                window.held = null;
+                return new Promise(() => {});
+            };
+        }""")
+        for step in ["replaceTrack", "setLocalDescription", "setRemoteDescription"]:
+            await page.evaluate("""(step) => {
+                window.held = step;
+                return camera().then((media) => { window.publishing = codeOf(room.publish(media, { id: step })); });
+            }""", step)
+
+            async def is_held():
+                return await page.evaluate("held") is None
+            await until(is_held, 5, f"{step} is waited for")
+            wire.say({"type": "connection-lost", "connection": "send"})
+            assert await page.evaluate("within(publishing, 10000)") == "done", step
+            assert server.stream(step), step
+
+
+@pytest.mark.asyncio
+async def test_what_was_asked_of_streams_outlives_the_server(own_server):
+    """Subscriptions, pauses and sizes are told a server that was restarted, and of a stream that comes again."""
+    async with chromium() as browser:
+        ann, _ = await sdk_page(browser, own_server)
+        bob, wire = await sdk_page(browser, own_server)
+        await ann.evaluate("enter", {"room": "restarted"})
+        await ann.evaluate("""async () => {
+            for (const id of ["paused", "half", "refused", "small"]) {
+                const media = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 360 }, audio: true });
+                await room.publish(media, { id });
+            }
+        }""")
+        await bob.evaluate("enter", {"room": "restarted"})
+
+        async def offered():
+            return await bob.evaluate("[...room.streams.values()].every(({ media }) => media.getTracks().length === 2)")
+        await until(offered, 10, "all are offered")
+        await bob.evaluate("""async () => {
+            await room.pause("paused", true);
+            await room.pause("half", true, ["video"]);
+            await room.unsubscribe("refused");
+            room.setSize("small", 90);
+        }""")
+
+        async def sized():
+            return wire.count("update") >= 3
+        await until(sized, 5, "the size is told")
+
+        def told(since):
+            wanted = {}
+            for message in wire.sent[since:]:
+                if message["type"] == "unsubscribe":
+                    wanted[message["stream"]] = "refused"
+                elif message["type"] == "update" and "encodings" in message:
+                    wanted |= {one["stream"]: one["encoding"] for one in message["encodings"]}
+                elif message["type"] == "update":
+                    wanted[message["stream"]] = message["tracks"]
+            return wanted
+        expected = {"paused": [0, 1], "half": [1], "refused": "refused", "small": 0}
+        for what in ["the server", "the streams"]:
+            since = len(wire.sent)
+            if what == "the server":
+                own_server.stop(signal.SIGKILL)
+                own_server.start()
+            else:
+                await ann.evaluate("Promise.all(room.published.map((stream) => room.unpublish(stream).then(() => window.gone = stream)))")
+                await ann.evaluate("""async () => {
+                    for (const id of ["paused", "half", "refused", "small"]) {
+                        const media = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 360 }, audio: true });
+                        await room.publish(media, { id });
+                    }
+                }""")
+
+            async def told_again():
+                return told(since) == expected
+            await until(told_again, 20, f"after {what} it is told again: {expected}")
+        assert await bob.evaluate("errors") == []

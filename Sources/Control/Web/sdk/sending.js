@@ -4,6 +4,8 @@
 
 // What a publisher of music may use for it.
 const MUSIC_BITS_PER_SECOND = 128_000;
+// So many m-lines may stand in a description to no use.
+const MOST_SPOILED = 6;
 
 /**
  * Adds what is to send a track to a connection: without the track, which it gets by `sender.replaceTrack` once all is in place. When
@@ -82,6 +84,7 @@ class Sending {
   /** Whose each transceiver is: `{stream, kind}`, or null where it is free. */
   #transceivers = new Map();
   /** Transceivers that were made for music. */ #music = new WeakSet();
+  /** Those whose first offer was refused. */ #spoiled = new WeakSet();
   /** Streams that the server has not got yet, and who waits for that. */
   #untold = new Map();
   #work = Promise.resolve();
@@ -246,17 +249,30 @@ class Sending {
     throw error;
   }
 
+  /**
+   * Takes an offer back that the server has refused. A sender that was never negotiated is not used again: Chromium would offer it, and send
+   * nothing. Where there is nothing else, or too much of it, the connection is made anew.
+   */
   async #rollBack(connection) {
     if (connection.signalingState !== "have-local-offer") return;
-    const done = whileOpen(connection, connection.setLocalDescription({ type: "rollback" }));
-    await done.catch(() => connection === this.connection && this.drop());
+    try {
+      await whileOpen(connection, connection.setLocalDescription({ type: "rollback" }));
+    } catch {
+      if (connection === this.connection) this.drop();
+      return;
+    }
+    if (connection !== this.connection) return;
+    const all = [...this.#transceivers.keys()];
+    for (const transceiver of all) if (!transceiver.currentDirection) this.#spoiled.add(transceiver);
+    const spoiled = all.filter((transceiver) => this.#spoiled.has(transceiver));
+    if (spoiled.length === all.length || spoiled.length > MOST_SPOILED) this.drop();
   }
 
   /** M-lines of streams and tracks that are gone are free for the next ones. */
   async #freeSenders(connection, offered) {
     for (const [transceiver, owner] of this.#transceivers) {
       const hasTrack = ({ stream, kind }) => stream.media.getTracks().some((track) => track.kind === kind);
-      if (!owner || (offered.includes(owner.stream) && hasTrack(owner))) continue;
+      if (!owner || (offered.includes(owner.stream) && hasTrack(owner) && !this.#spoiled.has(transceiver))) continue;
       this.#transceivers.set(transceiver, null);
       owner.stream.detach(owner.kind);
       transceiver.direction = "inactive";
@@ -286,7 +302,7 @@ class Sending {
   #free(kind, stream) {
     const count = kind === "video" ? stream.encodings : 1;
     const isMusic = kind === "audio" && stream.music;
-    const fits = (transceiver) => transceiver.receiver.track.kind === kind && encodingCount(transceiver) === count &&
+    const fits = (transceiver) => !this.#spoiled.has(transceiver) && transceiver.receiver.track.kind === kind && encodingCount(transceiver) === count &&
       this.#music.has(transceiver) === isMusic;
     const free = [...this.#transceivers].find(([transceiver, owner]) => !owner && fits(transceiver))?.[0];
     if (!free) return undefined;
