@@ -3,6 +3,7 @@
 import asyncio
 import pathlib
 import signal
+import time
 
 import pytest
 
@@ -175,6 +176,67 @@ async def test_pages_recover_when_the_server_is_started_again(own_server, how):
         async def recovered():
             return await state(publisher) == "live" and await state(viewer) == "live" and await moves(viewer)
         await until(recovered, 40, "both pages are live again and the picture moves")
+
+
+# In which state connections were when the page gave them up.
+GIVEN_UP = """
+    window.givenUp = [];
+    const close = RTCPeerConnection.prototype.close;
+    RTCPeerConnection.prototype.close = function () {
+        givenUp.push(this.connectionState);
+        return close.call(this);
+    };
+"""
+
+
+@pytest.mark.asyncio
+async def test_pages_notice_a_restarted_server_before_the_browser_does(own_server):
+    """As rooms do: by the silence, and by asking whether the server knows the session."""
+    server = own_server
+    async with chromium() as sender, chromium() as receiver:
+        publisher = await publish(sender, server, "noticed")
+        viewer = await watch(receiver, server, "noticed")
+        for page in (publisher, viewer):
+            await page.evaluate("() => {" + GIVEN_UP + "}")
+
+        async def flows():
+            return await moves(viewer)
+        await until(flows, 10, "the picture moves")
+        await asyncio.sleep(1.5)
+        server.stop(signal.SIGKILL)
+        server.start()
+        started = time.monotonic()
+
+        async def noticed():
+            return [await page.evaluate("givenUp[0]") for page in (publisher, viewer)] == ["connected", "connected"]
+        await until(noticed, 10, "both have noticed while their browsers called the connection good")
+
+        async def recovered():
+            return await state(publisher) == "live" and await state(viewer) == "live" and await moves(viewer)
+        await until(recovered, 10, "both pages are live again and the picture moves")
+        figure("the pages' picture moves after the server's restart", time.monotonic() - started, at_most=5)
+
+
+@pytest.mark.asyncio
+async def test_a_publisher_who_is_silent_is_waited_for(server):
+    async with chromium() as sender, chromium() as receiver:
+        publisher = await publish(sender, server, "silent")
+        viewer = await watch(receiver, server, "silent")
+        asked = []
+        viewer.on("response", lambda response: asked.append((response.request.method, response.status)))
+
+        async def flows():
+            return await moves(viewer)
+        await until(flows, 10, "the picture moves")
+        await asyncio.sleep(1.5)
+        # Nothing is sent any more, and nothing is said.
+        await publisher.evaluate("() => { for (const sender of connection.getSenders()) sender.replaceTrack(null); }")
+
+        async def has_asked():
+            return asked
+        await until(has_asked, 20, "the server is asked whether it knows the session")
+        await asyncio.sleep(2)
+        assert set(asked) == {("PATCH", 204)} and await state(viewer) == "live"
 
 
 @pytest.mark.asyncio
