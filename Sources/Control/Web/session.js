@@ -1,6 +1,6 @@
 // One WHIP or WHEP session (RFC 9725) that connects again by itself when its connection or the server goes away.
 
-import { musicOffer, PathWatch } from "/sdk/sluice.js";
+import { musicOffer, PathWatch, stereoDescription } from "/sdk/sluice.js";
 
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 5000;
@@ -111,7 +111,8 @@ export class Session extends EventTarget {
       });
       await this.#prepare(connection);
       this.#encryption?.requireSealed(connection);
-      await connection.setLocalDescription();
+      const { sdp } = await connection.createOffer();
+      await connection.setLocalDescription({ type: "offer", sdp: stereoDescription(sdp) });
     } catch (error) {
       // Nothing of it was offered. It would be no better the next time.
       connection?.close();

@@ -790,7 +790,10 @@ export class Room extends EventTarget {
     await whileOpen(connection, connection.setRemoteDescription({ type: "offer", sdp: offer.sdp }));
     if (connection !== this.#receiver) return;
     this.#encryption?.requireSealed(connection);
-    await whileOpen(connection, connection.setLocalDescription());
+    const answer = await whileOpen(connection, connection.createAnswer());
+    const sdp = stereoDescription(answer.sdp, offer.sdp);
+    // Only where there is stereo a browser is given another description than its own.
+    await whileOpen(connection, connection.setLocalDescription(sdp === answer.sdp ? undefined : { type: "answer", sdp }));
     if (connection !== this.#receiver) return;
     this.#renewals = 0;
     this.#post({ type: "answer", offer: offer.offer, sdp: connection.localDescription.sdp });

@@ -42,28 +42,6 @@ function preferCodec(transceiver, kind, codec, encryption) {
 }
 
 /**
- * An offer that says of some m-lines that their sound is in stereo (RFC 7587 §6.1): a browser sends two channels to whom answers that
- * they are wanted.
- *
- * @param {string} sdp
- * @param {(mid: string) => boolean} isMusic Of which m-lines.
- */
-export function musicOffer(sdp, isMusic) {
-  return sdp.split(/(?=^m=)/m).map((section) => {
-    const mid = section.match(/^a=mid:(\S+)/m)?.[1];
-    const opus = section.match(/^a=rtpmap:(\d+) opus\/48000/im)?.[1];
-    if (!section.startsWith("m=audio") || opus === undefined || !isMusic(mid)) return section;
-    const parameters = "stereo=1;sprop-stereo=1";
-    const line = new RegExp(`^(a=fmtp:${opus} )(.*?)(\r?)$`, "m");
-    if (!line.test(section)) return section.replace(new RegExp(`^(a=rtpmap:${opus} .*?)(\r?)$`, "m"), `$1$2\na=fmtp:${opus} ${parameters}$2`);
-    return section.replace(line, (_, head, old, end) => {
-      const others = old.split(";").map((part) => part.trim()).filter((part) => part && !/^(sprop-)?stereo=/.test(part));
-      return head + [...others, parameters].join(";") + end;
-    });
-  }).join("");
-}
-
-/**
  * What a room gives to its sending side.
  * @typedef {object} SendingRoom
  * @property {() => boolean} isJoined
