@@ -125,6 +125,24 @@ private func read(_ reports: RTCPPacket.ReportBlockList, _ span: RawSpan) {
     if let descriptor = VP9Descriptor(parsing: span) { precondition(descriptor.length < bytes.count) }
     _ = DependencyDescriptor(parsing: span)?.layer(known: nil)
     _ = OpusPacket(parsing: span)
+    for codec in Codec.allCases {
+        var reader = ParameterSetReader(codec: codec)
+        var units: [[UInt8]] = []
+        while let unit = reader.next(in: span) {
+            precondition(unit.length > 0 && unit.offset + unit.length <= bytes.count)
+            units.append(Array(bytes[unit.offset..<(unit.offset + unit.length)]))
+        }
+        _ = ParameterSetReader.isBareKeyframe(span, codec: codec)
+        // What is put together is read again as the same.
+        var again: [[UInt8]] = []
+        for payload in ParameterSetWriter.payloads(of: units, codec: codec, maximumBytes: 1100) {
+            var reader = ParameterSetReader(codec: codec)
+            while let unit = reader.next(in: payload.span.bytes) {
+                again.append(Array(payload[unit.offset..<(unit.offset + unit.length)]))
+            }
+        }
+        precondition(again == units.filter { $0.count <= 1100 })
+    }
 }
 
 @Sendable private func fuzzSDP(_ span: RawSpan, _ bytes: [UInt8]) {

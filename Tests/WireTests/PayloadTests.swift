@@ -3,6 +3,48 @@ import Wire
 
 /// Payload descriptors: where pictures begin, and which layer a packet belongs to.
 @Suite struct PayloadTests {
+    /// Which parameter sets a payload has, by their kind and id, and how long each is.
+    @Test(
+        arguments: [
+            (.h264, "67 42e01f 8c 01", [0x0700, 6]), (.h264, "68 ce3c", [0x0800, 3]),
+            // Ids 1 and 2, of ue(v).
+            (.h264, "67 42e01f 4c 01", [0x0701, 6]), (.h264, "68 7e3c", [0x0802, 3]),
+            (.h264, "78 0006 67 42e01f 8c01 0003 68ce3c 0002 6588", [0x0700, 6, 0x0800, 3]),
+            (.h264, "78 0006 67 42e01f 8c01 0009 68ce3c", [0x0700, 6]), (.h264, "7c 87 42e01f", []),
+            (.h264, "65 8800", []), (.h264, "67", []), (.h264, "67 42 e0 1f", []), (.h264, "68 0000 00", []),
+            (.h265, "4001 0c01", [0x2000, 4]), (.h265, "4201 0102", [0x2100, 4]), (.h265, "4401 c103", [0x2200, 4]),
+            (.h265, "6001 0004 40010c01 0004 42010102 0003 2601af", [0x2000, 4, 0x2100, 4]), (.h265, "4001", []),
+            (.av1, "18 08001122", [0x0100, 4]), (.av1, "28 04 08001122 3010", [0x0100, 4]),
+            (.av1, "08 02 1200 04 08001122 02 3010", [0x0100, 4]),
+            // What began before, or goes on.
+            (.av1, "98 08001122", []), (.av1, "58 08001122", []), (.av1, "28 09 08001122", []), (.av1, "18", []),
+            (.vp8, "10 00 00", []), (.opus, "67 42e01f 8c 01", []),
+        ] as [(Codec, String, [Int])]
+    )
+    func findsParameterSets(codec: Codec, payload: String, expected: [Int]) {
+        let bytes = hex(payload)
+        var reader = ParameterSetReader(codec: codec)
+        var found: [Int] = []
+        while let unit = reader.next(in: bytes.span.bytes) { found += [Int(unit.key), unit.length] }
+        #expect(found == expected)
+    }
+
+    @Test(
+        arguments: [
+            (.h264, "65 88", true), (.h264, "7c 85 88", true), (.h264, "7c 05 88", false), (.h264, "61 88", false),
+            (.h264, "78 0006 67 42e01f 8c01 0002 6588", false), (.h265, "2601 af", true), (.h265, "0201 af", false),
+            (.av1, "10 30 10", true), (.av1, "10 32 05 10", true), (.av1, "10 34 00 10", true),
+            (.av1, "10 30 30", false),
+            // One that shows a frame of before, one that goes on, and behind a sequence header.
+            (.av1, "10 30 90", false), (.av1, "90 30 10", false), (.av1, "28 04 08001122 3010", false),
+            // A temporal delimiter before it.
+            (.av1, "20 01 12 30 10", false), (.vp8, "10 00", false),
+        ] as [(Codec, String, Bool)]
+    )
+    func tellsBareKeyframes(codec: Codec, payload: String, isBare: Bool) {
+        #expect(ParameterSetReader.isBareKeyframe(hex(payload).span.bytes, codec: codec) == isBare)
+    }
+
     @Test func vp8() throws {
         let key = "90 80 81 23 10 02 00 9d 01 2a"
         let descriptor = try #require(VP8Descriptor(key))

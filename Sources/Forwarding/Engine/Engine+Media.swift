@@ -184,11 +184,11 @@ extension Engine {
         record.marker = header.marker
         record.payloadOffset = UInt16(payloadOffset)
         record.payloadEnd = UInt16(payloadEnd)
-        record.startsKeyframe =
-            payloadEnd > payloadOffset
-            && track.codec.startsKeyframe(payload: bytes.extracting(payloadOffset..<payloadEnd))
-            // Parameter sets and each slice look like a beginning: only the first of them is the picture's.
-            && encoding.keyframeTimestamp != header.timestamp
+        if payloadEnd > payloadOffset {
+            let payload = bytes.extracting(payloadOffset..<payloadEnd)
+            noteParameterSets(in: payload, of: track, encoding)
+            describe(&record, payload: payload, codec: track.codec, encoding)
+        }
         let isTooLate = now - arrivedAt > limits.mediaAge
         if isTooLate || encoding.isInterrupted && track.codec.kind == .video && !record.startsKeyframe {
             // What comes after it is of no use before a keyframe.
@@ -210,6 +210,38 @@ extension Engine {
         if encoding.pending.count >= Encoding.maximumPending || record.followsInterruption { forward(track, now: now) }
         encoding.insert(record, copying: packet)
         queue(track)
+    }
+
+    /// Whether, and with what, a decoder can start.
+    private func describe(_ record: inout PacketRecord, payload: RawSpan, codec: Codec, _ encoding: Encoding) {
+        // Parameter sets and each slice look like a beginning: only the first of them is the picture's.
+        guard encoding.keyframeTimestamp != record.timestamp || codec.kind == .audio else { return }
+        record.startsKeyframe = codec.startsKeyframe(payload: payload)
+        // What a dependency descriptor describes can't have a packet put before it.
+        guard encoding.parameterSets != nil, !record.has(.dependencyDescriptor),
+            ParameterSetReader.isBareKeyframe(payload, codec: codec)
+        else { return }
+        record.startsKeyframe = true
+        record.isBare = true
+    }
+
+    private func noteParameterSets(in payload: RawSpan, of track: Track, _ encoding: Encoding) {
+        guard let sets = ParameterSets.noting(payload, codec: track.codec, known: encoding.parameterSets) else {
+            return
+        }
+        encoding.parameterSets = sets
+        for worker in outgoingRelays.indices where track.relayTargets & (1 << UInt64(worker)) != 0 {
+            relayParameterSets(of: track, to: worker)
+        }
+    }
+
+    /// Other workers' viewers may come when the parameter sets have long passed.
+    private func relayParameterSets(of track: Track, to worker: Int) {
+        guard let encoding = track.encoding, let sets = encoding.parameterSets else { return }
+        var head = RelayRecord.Head(kind: .parameterSets, track: track.id, generation: encoding.generation)
+        head.ssrc = encoding.ssrc
+        head.chunk = sets.handOver()
+        relay(head, to: worker)
     }
 
     /// A packet came that does not belong to the sequence of its source. When it is the second in a row, both begin a new one
@@ -234,6 +266,9 @@ extension Engine {
             count(.rtpOutOfSequence)
             before.outlier = packet
             return
+        }
+        for worker in outgoingRelays.indices where track.relayTargets & (1 << UInt64(worker)) != 0 {
+            relayParameterSets(of: track, to: worker)
         }
         for packet in [first, packet] {
             packet.bytes.withUnsafeBytes { bytes in
@@ -305,7 +340,7 @@ extension Engine {
             return false
         }
         // What does not fit is left out whole, so that nobody gets half a frame.
-        guard makeRoom(for: encoding.pending.count) else {
+        guard makeRoom(for: encoding.pending.count + (encoding.parameterSets?.packetCount ?? 0)) else {
             counters.drops[DropReason.egressFull.rawValue] += UInt64(encoding.pending.count)
             return false
         }
@@ -369,6 +404,13 @@ extension Engine {
         from worker: Int,
         now: Instant
     ) {
+        if head.kind == .parameterSets {
+            let sets = ParameterSets.takenOver(head.chunk)
+            guard let track = tracks[head.track], case .relay = track.feed else { return }
+            track.relayedEncoding(ssrc: head.ssrc, generation: head.generation, limits: limits, now: now)
+                .parameterSets = sets
+            return
+        }
         let chunk = PacketChunk.borrowed(head.chunk)
         guard let track = tracks[head.track] else {
             chunk?.giveBack()
@@ -396,6 +438,7 @@ extension Engine {
             }
             encoding.history.hold(chunk, highestSequence: highest)
             queue(track)
+        case .parameterSets: break
         case .clock:
             guard let encoding = track.encoding, encoding.generation == head.generation else { return }
             encoding.clock = head.clock.ntp == 0 ? nil : head.clock
@@ -403,6 +446,7 @@ extension Engine {
             if case .relay = track.feed { track.endEncoding() }
         case .attach:
             track.relayTargets |= 1 << UInt64(worker)
+            relayParameterSets(of: track, to: worker)
         case .detach:
             track.relayTargets &= ~(1 << UInt64(worker))
             forgetIfUnused(track)

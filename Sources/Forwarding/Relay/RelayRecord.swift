@@ -10,6 +10,8 @@ enum RelayRecord {
             case packets
             /// Home to subscriber's worker: the publisher's clock.
             case clock
+            /// Home to subscriber's worker: the encoding's parameter sets, `ParameterSets.handOver` in `chunk`.
+            case parameterSets
             /// Home to subscriber's worker: the publisher is gone.
             case ended
             /// Subscriber's worker to home: relay this track from now on.
@@ -25,7 +27,7 @@ enum RelayRecord {
         /// Of the encoding, for packets and clocks.
         var generation: UInt32 = 0
         var ssrc: UInt32 = 0
-        /// What `PacketChunk.lend` gave; 0 without packets.
+        /// What `PacketChunk.lend` or `ParameterSets.handOver` gave; 0 without packets and parameter sets.
         var chunk: UInt = 0
         var clock = SenderClock(ntp: 0, rtpTimestamp: 0, receivedAt: Instant(nanoseconds: 0))
     }

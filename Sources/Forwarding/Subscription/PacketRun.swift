@@ -41,6 +41,9 @@ final class PacketRun {
         shedCount = 0
     }
 
+    /// Forgets the packets, and not how many were left out.
+    func removePackets() { count = 0 }
+
     /// Pads packets to the longest of those around them, from each packet as far as the lengths are close to each other.
     func equalizeLengths() {
         var start = 0

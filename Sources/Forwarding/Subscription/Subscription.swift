@@ -42,6 +42,10 @@ final class Subscription {
         var sequenceOffset: UInt64
         /// Added, with wrapping, to the publisher's timestamps.
         var timestampOffset: UInt32
+        /// What the viewer was sent directly before that packet, and our timestamp and time of it.
+        var preamble: ParameterSets?
+        var startTimestamp: UInt32
+        var startedAt: Instant
     }
 
     private var mapping: Mapping?
@@ -165,6 +169,7 @@ final class Subscription {
     ) -> Int {
         run.removeAll()
         guard !isHeld else { return 0 }
+        var forwarded = 0
         if mapping?.generation != encoding.generation { frameTimestamp = nil }
         for sequence in encoding.pending {
             guard let record = encoding.history.record(of: sequence) else { continue }
@@ -176,8 +181,12 @@ final class Subscription {
                 guard sequence >= mapping.firstSequence else { continue }
             } else {
                 guard !needsKeyframe || record.pointee.startsKeyframe else { continue }
+                // What came before it in this turn has its numbers by the mapping of before.
+                forwarded += send(run, sealer: sealer, to: destination, into: egress, now: now)
+                run.removePackets()
                 mapping = start(at: record, of: encoding, now: now)
                 isShed = false
+                forwarded += sendPreamble(sealer: sealer, to: destination, into: egress, now: now)
             }
             frameTimestamp = record.pointee.timestamp
             run.append(
@@ -185,6 +194,20 @@ final class Subscription {
                 length: header.length(of: record, includesMID: includesMID) + record.pointee.payloadLength
             )
         }
+        return forwarded + send(run, sealer: sealer, to: destination, into: egress, now: now)
+    }
+
+    /// Sends the packets of a run by the mapping.
+    ///
+    /// - Returns: How many they are.
+    @inline(__always)
+    private func send(
+        _ run: PacketRun,
+        sealer: SRTPSealer,
+        to destination: AddressPair,
+        into egress: EgressBatch,
+        now: Instant
+    ) -> Int {
         guard run.count > 0, let mapping else { return 0 }
         // Without RTX a packet may have to be repeated to the bit, so it is not changed to suit its neighbours.
         if retransmissionHeader != nil { run.equalizeLengths() }
@@ -219,6 +242,37 @@ final class Subscription {
         return run.count
     }
 
+    /// Sends what has to go before the first packet of a mapping.
+    private func sendPreamble(
+        sealer: SRTPSealer,
+        to destination: AddressPair,
+        into egress: EgressBatch,
+        now: Instant
+    ) -> Int {
+        guard let mapping, let preamble = mapping.preamble else { return 0 }
+        for index in 0..<preamble.packetCount {
+            let record = preamble.packet(at: index)
+            let length = write(
+                record,
+                padding: 0,
+                header: header,
+                sequence: nextSequence,
+                timestamp: mapping.startTimestamp,
+                ssrc: ssrc,
+                originalSequenceNumber: nil,
+                sealer: sealer,
+                into: egress,
+                now: now
+            )
+            egress.commit(length: length, to: destination)
+            nextSequence += 1
+            bytesSent += UInt64(length)
+            payloadBytesSent += UInt64(record.pointee.payloadLength)
+        }
+        packetsForwarded += UInt64(preamble.packetCount)
+        return preamble.packetCount
+    }
+
     /// Answers a viewer's NACK for one packet from the history: over RTX (RFC 4588) where negotiated, else by the same
     /// packet again.
     ///
@@ -239,13 +293,24 @@ final class Subscription {
         let behind = UInt16(truncatingIfNeeded: nextSequence &- 1) &- sequenceNumber
         let outgoing = nextSequence &- 1 &- UInt64(behind)
         let sequence = outgoing &- mapping.sequenceOffset
-        guard sequence >= mapping.firstSequence, sequence <= encoding.highestSequence else { return .unknown }
-        guard let record = encoding.history.record(of: sequence) else {
-            return encoding.history.isPast(sequence) ? .tooOld : .unknown
+        let record: UnsafePointer<PacketRecord>
+        let timestamp: UInt32
+        if sequence >= mapping.firstSequence {
+            guard sequence <= encoding.highestSequence else { return .unknown }
+            guard let kept = encoding.history.record(of: sequence) else {
+                return encoding.history.isPast(sequence) ? .tooOld : .unknown
+            }
+            guard now - kept.pointee.receivedAt <= oldest else { return .tooOld }
+            record = kept
+            timestamp = kept.pointee.timestamp &+ mapping.timestampOffset
+        } else {
+            let before = mapping.firstSequence - sequence
+            guard let preamble = mapping.preamble, before <= UInt64(preamble.packetCount) else { return .unknown }
+            guard now - mapping.startedAt <= oldest else { return .tooOld }
+            record = preamble.packet(at: preamble.packetCount - Int(before))
+            timestamp = mapping.startTimestamp
         }
-        guard now - record.pointee.receivedAt <= oldest else { return .tooOld }
 
-        let timestamp = record.pointee.timestamp &+ mapping.timestampOffset
         let length: Int
         if let retransmissionHeader, let retransmissionSSRC {
             length = write(
@@ -382,11 +447,15 @@ final class Subscription {
         }
         numbersBefore = nil
         clockBefore = nil
+        let preamble = first.isBare ? encoding.parameterSets : nil
         return Mapping(
             generation: encoding.generation,
             firstSequence: first.sequence,
-            sequenceOffset: nextSequence &- first.sequence,
-            timestampOffset: timestampOffset
+            sequenceOffset: nextSequence &+ UInt64(preamble?.packetCount ?? 0) &- first.sequence,
+            timestampOffset: timestampOffset,
+            preamble: preamble,
+            startTimestamp: first.timestamp &+ timestampOffset,
+            startedAt: now
         )
     }
 

@@ -40,6 +40,8 @@ final class Encoding {
     var clock: SenderClock?
     var clockGauge = SenderClockGauge()
 
+    /// What decoders have to have before its keyframes, as it came last.
+    var parameterSets: ParameterSets?
     var order = SequenceOrder()
     /// The last packet that was out of order.
     var outlier: OutlyingPacket?

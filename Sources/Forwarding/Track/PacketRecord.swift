@@ -30,11 +30,19 @@ struct PacketRecord: BitwiseCopyable {
     var startsKeyframe = false
     /// Whether packets before it were let go: viewers go on with it without a gap in their numbers.
     var followsInterruption = false
+    /// Whether that decoder has to have parameter sets already.
+    var isBare = false
     var extensionCount: UInt8 = 0
     var extensions = InlineArray<8, Extension>(repeating: Extension())
 
     /// The payload's length in bytes; 0 for a packet that only carries padding.
     var payloadLength: Int { Int(payloadEnd) - Int(payloadOffset) }
+
+    /// Whether it has a header extension element of this meaning.
+    func has(_ meaning: HeaderExtension) -> Bool {
+        for index in 0..<Int(extensionCount) where extensions[index].meaning == meaning.rawValue { return true }
+        return false
+    }
 
     /// Notes an element, when there is room for it.
     mutating func append(_ meaning: HeaderExtension, offset: Int, length: Int) {

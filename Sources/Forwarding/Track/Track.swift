@@ -157,6 +157,8 @@ final class Track {
         packetsLostBefore = packetsLost
         packetsExpectedBefore = packetsExpected
         encodingSince = now
+        // The same source that counts anew has the same decoder.
+        let parameterSets = encoding?.ssrc == ssrc ? encoding?.parameterSets : nil
         let new = Encoding(
             ssrc: ssrc,
             generation: generation,
@@ -164,6 +166,7 @@ final class Track {
             historyPackets: codec.kind == .video ? limits.videoHistoryPackets : limits.audioHistoryPackets,
             keyframeRequestInterval: limits.keyframeRequestInterval
         )
+        new.parameterSets = parameterSets
         encoding = new
         return new
     }

@@ -10,8 +10,10 @@ public struct AV1AggregationHeader: Sendable, BitwiseCopyable, Hashable {
     public var startsCodedVideoSequence: Bool
     /// Whether the first OBU that begins in the packet is a sequence header.
     public var beginsWithSequenceHeader: Bool
+    /// Whether it is the frame of a keyframe, without a sequence header before it in the packet.
+    public var beginsWithBareKeyframe: Bool
 
-    /// Whether a decoder can start with this packet.
+    /// Whether a decoder can start with this packet: one that has the sequence header already can with a bare keyframe as well.
     public var startsKeyframe: Bool { startsCodedVideoSequence || (!continuesElement && beginsWithSequenceHeader) }
 
     /// - Returns: Nil when the payload is empty.
@@ -23,6 +25,7 @@ public struct AV1AggregationHeader: Sendable, BitwiseCopyable, Hashable {
         elementCount = first >> 4 & 0x03
         startsCodedVideoSequence = first & 0x08 != 0
         beginsWithSequenceHeader = false
+        beginsWithBareKeyframe = false
         // N says the same, but not every sender sets it.
         guard !continuesElement else { return }
         if elementCount != 1 {
@@ -41,5 +44,17 @@ public struct AV1AggregationHeader: Sendable, BitwiseCopyable, Hashable {
             type = obu >> 3 & 0x0F
         }
         beginsWithSequenceHeader = type == 1
+        guard type == 3 || type == 6 else { return }
+        // A frame header or a frame (AV1 §5.9.2), behind an extension of a byte and its size where there are any. Its first bits: whether
+        // it shows a frame of before, and the frame's type, of which 0 is a keyframe.
+        if obu & 0x04 != 0, reader.byte() == nil { return }
+        if obu & 0x02 != 0 {
+            var sizeBytes = 1
+            while let byte = reader.byte(), byte & 0x80 != 0 {
+                sizeBytes += 1
+                if sizeBytes > 8 { return }
+            }
+        }
+        if let header = reader.byte() { beginsWithBareKeyframe = header & 0xE0 == 0 }
     }
 }
