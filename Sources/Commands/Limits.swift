@@ -136,6 +136,11 @@ public struct Limits: Sendable {
     public var videoHistoryPackets = 1024
     /// Packets kept of each audio encoding; a power of two.
     public var audioHistoryPackets = 128
+    /// Bytes that the histories of one publisher, of all from one address, and of all on one worker may take. Where they have no more,
+    /// fewer packets are kept.
+    public var historyBytesPerPeer = 32 << 20
+    public var historyBytesPerAddress = 128 << 20
+    public var historyBytesPerWorker = 1 << 30
     /// At most one keyframe request goes to a publisher per encoding in this time.
     public var keyframeRequestInterval = Duration.milliseconds(500)
     /// Keyframes of one encoding that one viewer may ask for at once, and after what time for one more: each costs all who watch.

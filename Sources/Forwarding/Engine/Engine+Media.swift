@@ -206,9 +206,10 @@ extension Engine {
             track.keyframesReceived += 1
             encoding.keyframeRequests.keyframeReceived()
         }
+        guard track.isWatched else { return encoding.pass(record) }
         // What precedes an interruption has other numbers than what follows it.
         if encoding.pending.count >= Encoding.maximumPending || record.followsInterruption { forward(track, now: now) }
-        encoding.insert(record, copying: packet)
+        guard encoding.insert(record, copying: packet) else { return count(.relayFull) }
         queue(track)
     }
 
@@ -436,7 +437,7 @@ extension Engine {
                 highest = max(highest, record.sequence)
                 relayLag = max(relayLag ?? .zero, now - record.receivedAt)
             }
-            encoding.history.hold(chunk, highestSequence: highest)
+            encoding.history.hold(chunk, highestSequence: highest, isTight: head.isTight, now: now)
             queue(track)
         case .parameterSets: break
         case .clock:

@@ -31,7 +31,8 @@ extension Engine {
                 connectTimeout: limits.iceConnect,
                 consentTimeout: limits.consent
             ),
-            incoming: IncomingMedia(tracks: published, limits: limits)
+            incoming: IncomingMedia(tracks: published, limits: limits),
+            historyBudget: HistoryBudget(limit: limits.historyBytesPerPeer)
         )
         for (track, _) in published {
             // Whoever fed the track before has been taken over.
@@ -87,6 +88,7 @@ extension Engine {
         for incoming in peer.incoming.tracks { end(incoming.track, by: peer) }
         for subscription in peer.subscriptions { end(subscription) }
         peer.subscriptions.removeAll()
+        leaveAddressBudget(peer)
         output.emit(.peerClosed(peer.id, reason: reason))
     }
 
@@ -151,6 +153,26 @@ extension Engine {
         let track = Track(id: id, codec: codec, keyframeRequestInterval: limits.keyframeRequestInterval)
         tracks[id] = track
         return track
+    }
+
+    // MARK: Memory
+
+    /// A peer's histories count with those of its address from now on, and these with the worker's. They have nothing yet: packets come
+    /// only once a peer is connected.
+    func joinAddressBudget(_ peer: Peer) {
+        guard peer.historyBudget.whole == nil, let address = peer.ice.selected?.remote.ip.network else { return }
+        let budget =
+            addressBudgets[address] ?? HistoryBudget(limit: limits.historyBytesPerAddress, whole: workerBudget)
+        addressBudgets[address] = budget
+        budget.peerCount += 1
+        peer.historyBudget.whole = budget
+        peer.network = address
+    }
+
+    private func leaveAddressBudget(_ peer: Peer) {
+        guard let address = peer.network, let budget = addressBudgets[address] else { return }
+        budget.peerCount -= 1
+        if budget.peerCount == 0 { addressBudgets[address] = nil }
     }
 
     // MARK: Look-up
@@ -231,4 +253,9 @@ extension WorkerCounters {
     /// Counts one drop.
     @inline(__always)
     mutating func count(_ reason: DropReason) { drops[reason.rawValue] += 1 }
+}
+
+extension IPAddress {
+    /// Whoever has one IPv6 address has all of its network of 64 bits (RFC 6177 §2).
+    fileprivate var network: IPAddress { family == .v4 ? self : IPAddress(v6High: high, low: 0) }
 }

@@ -182,6 +182,7 @@ extension Engine {
         peer.nextReport = now + (peer.subscriptions.isEmpty ? limits.reportInterval / 4 : offset)
         chooseEncodings(for: peer, now: now)
         heard(peer, now: now)
+        joinAddressBudget(peer)
         output.emit(.peerConnected(peer.id))
         for subscription in peer.subscriptions where subscription.awaitsKeyframe {
             requestKeyframe(of: subscription.track, for: subscription, now: now)

@@ -64,6 +64,9 @@ public final class Engine {
     var waitingRelays: [(head: RelayRecord.Head, worker: Int)] = []
     /// Workers whose relay ring was written in this turn; bit n is worker n.
     var relaysWritten: UInt64 = 0
+    /// What the histories of all publishers may take, and of each address.
+    let workerBudget: HistoryBudget
+    var addressBudgets: [IPAddress: HistoryBudget] = [:]
     var earliestDeadline = Instant.distantFuture
     /// Tracks of other workers' whose keyframe request waits for the interval's end.
     var waitingRequests: ContiguousArray<Track> = []
@@ -104,6 +107,7 @@ public final class Engine {
         var limits = limits
         limits.rtpPacketBytes = min(limits.rtpPacketBytes, Self.maximumPacketBytes)
         self.limits = limits
+        workerBudget = HistoryBudget(limit: limits.historyBytesPerWorker)
         dtlsContext = try DTLSContext(certificate: certificate)
         self.localAddresses = localAddresses
         self.outgoingRelays = outgoingRelays
@@ -262,6 +266,7 @@ public final class Engine {
         var head = RelayRecord.Head(kind: .packets, track: track)
         head.generation = encoding.generation
         head.ssrc = encoding.ssrc
+        head.isTight = encoding.history.isTight
         head.chunk = loan
         if !write(head, packets: packets, to: worker) {
             chunk.giveBack()

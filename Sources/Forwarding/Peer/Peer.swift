@@ -35,6 +35,10 @@ final class Peer {
 
     /// What the peer sends: its m-lines and the RTP sources seen on them.
     var incoming: IncomingMedia
+    /// The network that its memory counts with, once it is connected.
+    var network: IPAddress?
+    /// What the histories of that may take.
+    let historyBudget: HistoryBudget
     /// What the peer receives.
     var subscriptions: [Subscription] = [] {
         didSet { subscriptionSSRCs = subscriptions.map(\.ssrc) }
@@ -63,11 +67,18 @@ final class Peer {
     /// Whether the deadline below has to be computed anew.
     var deadline = Instant.distantFuture
 
-    init(_ description: PeerDescription, usernameKey: UsernameKey, ice: ICEAgent, incoming: IncomingMedia) {
+    init(
+        _ description: PeerDescription,
+        usernameKey: UsernameKey,
+        ice: ICEAgent,
+        incoming: IncomingMedia,
+        historyBudget: HistoryBudget
+    ) {
         id = description.id
         self.description = description
         self.ice = ice
         self.incoming = incoming
+        self.historyBudget = historyBudget
         usernameKeys = [usernameKey]
         if incoming.usesTransportFeedback { transportFeedback = TransportFeedbackRecorder() }
     }

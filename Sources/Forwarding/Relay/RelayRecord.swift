@@ -29,6 +29,8 @@ enum RelayRecord {
         var ssrc: UInt32 = 0
         /// What `PacketChunk.lend` or `ParameterSets.handOver` gave; 0 without packets and parameter sets.
         var chunk: UInt = 0
+        /// Whether the home is short of memory for the track.
+        var isTight = false
         var clock = SenderClock(ntp: 0, rtpTimestamp: 0, receivedAt: Instant(nanoseconds: 0))
     }
 }

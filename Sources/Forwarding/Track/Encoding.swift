@@ -1,3 +1,4 @@
+import Commands
 import Transport
 import Wire
 
@@ -64,18 +65,20 @@ final class Encoding {
         ssrc: UInt32,
         generation: UInt32,
         codec: Codec,
-        historyPackets: Int,
-        keyframeRequestInterval: Duration
+        limits: Limits,
+        budget: HistoryBudget?
     ) {
         self.ssrc = ssrc
         self.generation = generation
         isVideo = codec.kind == .video
         history = PacketHistory(
-            capacity: historyPackets,
-            chunkBytes: codec.kind == .video ? Self.videoChunkBytes : Self.audioChunkBytes
+            capacity: isVideo ? limits.videoHistoryPackets : limits.audioHistoryPackets,
+            chunkBytes: isVideo ? Self.videoChunkBytes : Self.audioChunkBytes,
+            age: limits.retransmissionAge,
+            budget: budget
         )
         statistics = ReceptionStatistics(clockRate: codec.clockRate)
-        keyframeRequests = KeyframeRequestLimiter(interval: keyframeRequestInterval)
+        keyframeRequests = KeyframeRequestLimiter(interval: limits.keyframeRequestInterval)
         pending.reserveCapacity(Self.maximumPending)
         pendingChunks.reserveCapacity(4)
     }
@@ -83,33 +86,45 @@ final class Encoding {
     /// Whether a packet with this sequence number is new and young enough to be kept.
     func accepts(_ sequence: UInt64) -> Bool {
         if sequence > highestSequence { return true }
-        return highestSequence - sequence < UInt64(history.capacity) && history.record(of: sequence) == nil
+        return !history.isPast(sequence) && history.record(of: sequence) == nil
     }
 
     /// Keeps a packet that `accepts` has accepted, and queues it for this turn's end.
-    func insert(_ record: PacketRecord, copying bytes: UnsafeRawBufferPointer) {
-        guard let chunk = history.insert(record, copying: bytes) else { return }
+    ///
+    /// - Returns: Whether there was room for it.
+    func insert(_ record: PacketRecord, copying bytes: UnsafeRawBufferPointer) -> Bool {
+        guard let chunk = history.insert(record, copying: bytes) else { return false }
         if pendingChunks.last?.chunk !== chunk { pendingChunks.append((chunk, pending.count)) }
+        note(record)
         queue(record)
+        return true
     }
 
     /// Keeps a packet that lies in a borrowed chunk, and queues it for this turn's end.
     func insert(_ record: PacketRecord) {
         history.insert(record)
+        note(record)
         queue(record)
     }
 
+    /// A packet that nobody is there for: it is not kept.
+    func pass(_ record: PacketRecord) {
+        if pending.isEmpty { history.removeAll() }
+        note(record)
+    }
+
     private func queue(_ record: PacketRecord) {
+        pending.append(record.sequence)
+        if record.startsKeyframe { keyframeIsPending = true }
+    }
+
+    private func note(_ record: PacketRecord) {
         highestSequence = max(highestSequence, record.sequence)
         if record.payloadLength > 0 { lastReceivedAt = record.receivedAt }
         // Of audio the marker begins a talkspurt.
         if record.marker, isVideo { noteFrame(at: record.receivedAt) }
         if let endedAt, record.receivedAt - endedAt > Self.lateness { self.endedAt = nil }
-        pending.append(record.sequence)
-        if record.startsKeyframe {
-            keyframeIsPending = true
-            keyframeReceivedAt = record.receivedAt
-        }
+        if record.startsKeyframe { keyframeReceivedAt = record.receivedAt }
     }
 
     /// Whether it is so far behind that it has stopped: several of its frames, and not only one of a slow picture.

@@ -64,6 +64,14 @@ final class Track {
         codec.kind == .video && (relayTargets != 0 || subscriptions.contains(where: \.awaitsKeyframe))
     }
 
+    /// Whether its packets are of use to anybody, here or on another worker.
+    var isWatched: Bool { !isUnused || relayTargets != 0 }
+
+    /// What its publisher's histories may take; nil where other workers' are borrowed.
+    private var budget: HistoryBudget? {
+        if case .publisher(let peer) = feed { peer.historyBudget } else { nil }
+    }
+
     /// Whether it is of no use to anybody here.
     var isUnused: Bool { subscriptions.isEmpty && candidates.isEmpty }
 
@@ -163,8 +171,8 @@ final class Track {
             ssrc: ssrc,
             generation: generation,
             codec: codec,
-            historyPackets: codec.kind == .video ? limits.videoHistoryPackets : limits.audioHistoryPackets,
-            keyframeRequestInterval: limits.keyframeRequestInterval
+            limits: limits,
+            budget: budget
         )
         new.parameterSets = parameterSets
         encoding = new
