@@ -92,6 +92,48 @@ class Growth:
         assert grown[-1] - grown[len(grown) // 2] < later
 
 
+# Long messages
+
+
+def long_messages():
+    """Messages of the largest size, each made to be dear in its own way."""
+    session = hostile_messages.OFFER.split("m=")[0] + "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=setup:actpass\r\n" \
+        "a=fingerprint:sha-256 " + ":".join(["AB"] * 32) + "\r\n"
+    video = "m=video 9 UDP/TLS/RTP/SAVPF {types}\r\na=mid:{mid}\r\na=rtcp-mux\r\na=sendonly\r\na=rtpmap:96 VP8/90000\r\n"
+    many = "".join(video.format(types=96, mid=mid) for mid in range(199))
+    room = 200_000 - len(many)
+    group = "a=group:BUNDLE " + " ".join(map(str, range(199))) + "\r\n"
+    for sdp in [
+        session + group + "a=extmap:1 u\r\n" * (room // 14) + many,
+        session + "a=group:BUNDLE" + "".join(f" {number}" for number in range(1000, 1000 + room // 6)) + "\r\n" + many,
+        session + group + "".join(video.format(types=" ".join(["97"] * 128), mid=mid) + "a=rtpmap:97 rtx/90000\r\na=fmtp:97 "
+                                  + "a;" * 300 + "\r\n" for mid in range(170)),
+        session + group + many + "".join(f"a=rid:{number} send\r\n" for number in range(1000)) + "a=simulcast:send 0"
+        + "".join(f";{number}" for number in range(1, room // 8)) + "\r\n",
+        session + "a=e" + "\u0301" * (room // 8) + "\r\n" + group + many,
+    ]:
+        for fields in [{"type": "publish", "streams": [{"stream": "x", "mids": ["0"]}]}, {"type": "answer"}]:
+            yield fields | {"sdp": sdp}
+    yield {"type": "publish", "x": [1e9] * 17_000}
+
+
+@pytest.mark.asyncio
+async def test_long_messages_are_answered_and_others_do_not_wait(besieged, others):
+    async def say(number):
+        ws = await hostile(besieged)
+        try:
+            await ws.request("join", room=f"long-{number}")
+            for place, message in enumerate(long_messages()):
+                ws.send(text(message | {"id": place}))
+                async with asyncio.timeout(last_moment(10)):
+                    while (reply := await ws.message()).get("id") != place:
+                        pass
+                assert reply["type"] in ("answer", "error"), reply
+        finally:
+            ws.abort()
+    await asyncio.gather(*[say(number) for number in range(8)])
+
+
 # Fuzzed messages
 
 SOCKETS = 16

@@ -184,7 +184,7 @@ struct ControlSession: Sendable {
     private func receive(_ text: [UInt8], _ state: inout State, _ socket: ControlSocket) async {
         var id: JSONValue?
         do throws(Problem) {
-            let message = try parse(text, isStranger: state.peer == nil)
+            let message = try await parse(text, isStranger: state.peer == nil)
             id = message.id
             guard var reply = try await carryOut(message, &state, socket) else { return }
             if let id, case .object(var object) = reply {
@@ -194,18 +194,32 @@ struct ControlSession: Sendable {
             socket.send(reply)
         } catch {
             if error.closes { return socket.close(.dataInconsistentWithMessage, error.detail) }
-            socket.send(error.json(replyingTo: id ?? ClientMessage.identifier(in: text, limits: limits)))
+            socket.send(error.json(replyingTo: await identifier(id, in: text)))
             if error.ends { socket.close(.policyViolation, error.detail) }
         }
     }
 
+    /// - Parameter known: The message's, if it could be read.
+    private func identifier(_ known: JSONValue?, in text: [UInt8]) async -> JSONValue? {
+        let limits = limits
+        if let known { return known }
+        guard text.count > limits.controlRequestBytes else { return ClientMessage.identifier(in: text, limits: limits) }
+        return await LongReading.run { ClientMessage.identifier(in: text, limits: limits) }
+    }
+
     /// - Parameter isStranger: Whether he is in no room: then he has no long messages to send.
-    private func parse(_ text: [UInt8], isStranger: Bool) throws(Problem) -> ClientMessage {
+    private func parse(_ text: [UInt8], isStranger: Bool) async throws(Problem) -> ClientMessage {
         if isStranger, text.count > limits.controlRequestBytes {
             throw .tooLarge(maximum: limits.controlRequestBytes)
         }
         do throws(ClientMessage.Refusal) {
-            return try ClientMessage(parsing: text, limits: limits)
+            let limits = limits
+            guard text.count > limits.controlRequestBytes else {
+                return try ClientMessage(parsing: text, limits: limits)
+            }
+            return try await LongReading.run { () throws(ClientMessage.Refusal) in
+                try ClientMessage(parsing: text, limits: limits)
+            }
         } catch {
             throw Problem(error)
         }
@@ -242,7 +256,7 @@ struct ControlSession: Sendable {
             }
             // Whether he may is looked at first: an offer may be long.
             try await directory.checkPublishing(by: peer)
-            let offer = try parse(message.sdp)
+            let offer = try await parse(message.sdp)
             let privacy = try privacy(message.privacy)
             return try await directory.publish(streams, offer: offer, privacy: privacy, by: peer)
         case "unpublish": try await directory.unpublish(try await key(message.stream, of: peer), by: peer)
@@ -263,7 +277,7 @@ struct ControlSession: Sendable {
         case "answer":
             guard message.sdp != nil else { throw Problem.badMessage("sdp is missing.") }
             if try await directory.awaitsAnswer(to: message.offer, from: peer) {
-                let answer = try parse(message.sdp)
+                let answer = try await parse(message.sdp)
                 try await directory.accept(answer: answer, to: message.offer, from: peer)
             }
         case "candidate": break
@@ -378,10 +392,16 @@ struct ControlSession: Sendable {
         return StreamKey(room: room, stream: stream)
     }
 
-    private func parse(_ sdp: String?) throws(Problem) -> Offer {
+    private func parse(_ sdp: String?) async throws(Problem) -> Offer {
         guard let sdp else { throw Problem.badMessage("sdp is missing.") }
         do throws(NegotiationError) {
-            return try Offer(parsing: Array(sdp.utf8), limits: limits.ofRooms)
+            let limits = limits.ofRooms
+            guard sdp.utf8.count > limits.controlRequestBytes else {
+                return try Offer(parsing: Array(sdp.utf8), limits: limits)
+            }
+            return try await LongReading.run { () throws(NegotiationError) in
+                try Offer(parsing: Array(sdp.utf8), limits: limits)
+            }
         } catch {
             throw Problem(error)
         }
