@@ -88,6 +88,13 @@ typo: 1
     assert "on line" not in found["limits.peersPerAddress"]
     result = run("check-config", str(file), environment={"SLUICE_LIMITS_PEERS": "none"})
     assert "on line" not in next(line for line in result.stderr.splitlines() if line.startswith("limits.peers:"))
+    # What is missing is missing because of something.
+    for text, missing, line in [("# a\nmedia:\n  listen: 0.0.0.0\n", "auth.mode", 3), ("http:\n  listen: '[::]:80'\n", "auth.mode", 2),
+                                ("auth: \n\n  mode: token\n", "auth.operatorToken", 3),
+                                ("http: {tls: {privateKey: /dev/null}}\n", "http.tls.certificate", 1)]:
+        file.write_text(text)
+        result = run("check-config", str(file))
+        assert result.stderr.startswith(f"{missing}: found nothing") and f" on line {line}, expected" in result.stderr, result.stderr
     for text in ("http:\n  listen: [\n", "http: 1\nmedia: {}\nhttp: 2\n", "- a\n- list\n"):
         file.write_text(text)
         result = run("check-config", str(file))

@@ -485,6 +485,8 @@ async def test_strangers_joins_lock_nobody_out():
         assert codes == ["joined"] * 5 + ["rate-limited"]
 
 
+# Where Debian has it isn't in everybody's path.
+NGINX_PROGRAM = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 NGINX = """
 worker_processes 1; pid {folder}/nginx.pid; daemon off; error_log stderr;
 events {{ worker_connections 256; }}
@@ -509,7 +511,7 @@ http {{
 
 
 @pytest.mark.asyncio
-@pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")
+@pytest.mark.skipif(not NGINX_PROGRAM, reason="nginx is not installed")
 async def test_nginx_with_connections_that_it_keeps(tmp_path):
     with Server(environment=PROXY | {"SLUICE_HTTP_TRUSTED_PROXIES": "127.0.0.1"}) as server:
         with socket.socket() as probe:
@@ -517,7 +519,7 @@ async def test_nginx_with_connections_that_it_keeps(tmp_path):
             listen = probe.getsockname()[1]
         file = tmp_path / "nginx.conf"
         file.write_text(NGINX.format(folder=tmp_path, port=server.http_port, listen=listen))
-        nginx = subprocess.Popen(["nginx", "-c", str(file), "-p", str(tmp_path)])
+        nginx = subprocess.Popen([NGINX_PROGRAM, "-c", str(file), "-p", str(tmp_path)])
         try:
             def answers():
                 with contextlib.suppress(OSError):

@@ -148,9 +148,19 @@ private struct ConfigurationReader {
             if unreadable.isEmpty { checkPair(files) }
         case (nil, nil): break
         case (nil, _):
-            note("http.tls.certificate", found: "nothing", expected: "a PEM file, as http.tls.privateKey is set")
+            note(
+                "http.tls.certificate",
+                found: "nothing",
+                expected: "a PEM file, as http.tls.privateKey is set",
+                because: ["http.tls.privateKey"]
+            )
         case (_, nil):
-            note("http.tls.privateKey", found: "nothing", expected: "a PEM file, as http.tls.certificate is set")
+            note(
+                "http.tls.privateKey",
+                found: "nothing",
+                expected: "a PEM file, as http.tls.certificate is set",
+                because: ["http.tls.certificate"]
+            )
         }
     }
 
@@ -284,13 +294,15 @@ private struct ConfigurationReader {
             }
         case .scalar("token"):
             configuration.authorization = .token
-            if configuration.operatorToken == nil, configuration.tokenSecret == nil,
+            if !problems.contains(where: { $0.key.hasPrefix("auth.") }), configuration.operatorToken == nil,
+                configuration.tokenSecret == nil,
                 configuration.tokenPublicKeys.isEmpty
             {
                 note(
                     "auth.operatorToken",
                     found: "nothing",
-                    expected: "a token, or auth.secret or auth.publicKeys, as auth.mode is token"
+                    expected: "a token, or auth.secret or auth.publicKeys, as auth.mode is token",
+                    because: ["auth.mode"]
                 )
             }
         case nil where isLocal:
@@ -299,7 +311,8 @@ private struct ConfigurationReader {
             note(
                 "auth.mode",
                 found: "nothing, with http.listen or media.listen not on loopback",
-                expected: "auth.mode: token and auth.operatorToken (SLUICE_AUTH_MODE, SLUICE_AUTH_OPERATOR_TOKEN)"
+                expected: "auth.mode: token and auth.operatorToken (SLUICE_AUTH_MODE, SLUICE_AUTH_OPERATOR_TOKEN)",
+                because: configuration.mediaListen.isLoopback ? ["http.listen"] : ["media.listen"]
             )
         case let other?:
             note("auth.mode", found: other.text, expected: "open or token")
@@ -358,9 +371,18 @@ private struct ConfigurationReader {
         }
     }
 
-    /// - Parameter place: Of a list's entry that it is about.
-    private mutating func note(_ key: String, found: String, expected: String, place: Int? = nil) {
-        let line = place.flatMap { lines["\(key)[\($0)]"] } ?? lines[key]
+    /// - Parameters:
+    ///   - place: Of a list's entry that it is about.
+    ///   - because: What has it looked for, where it is missing.
+    private mutating func note(
+        _ key: String,
+        found: String,
+        expected: String,
+        place: Int? = nil,
+        because: [String] = []
+    ) {
+        let line =
+            place.flatMap { lines["\(key)[\($0)]"] } ?? lines[key] ?? because.compactMap { lines[$0] }.first
         problems.append(ConfigurationProblem(key: key, found: found, expected: expected, line: line))
     }
 
