@@ -54,7 +54,20 @@ export function reasonOf(error) {
       return "The chosen device is not there any more: choose another.";
     case "SecurityError":
       return "Browsers give cameras to secure pages only: open this page by https, or on the server itself as localhost.";
+    case "AbortError":
+      return "The camera or the microphone did not start: take it out and plug it in again, or choose another.";
     default:
-      return `The camera could not be opened: ${error.message || error.name}`;
+      return "The camera or the microphone could not be opened: choose another, or load the page again.";
   }
+}
+
+/**
+ * What went wrong, in words that help. Those of the server and the SDK are for people; what a browser says of its own parts is not.
+ *
+ * @param {Error} error
+ */
+export function wordsOf(error) {
+  if (error?.problem) return error.message;
+  if (["NotAllowedError", "NotFoundError", "NotReadableError", "OverconstrainedError", "SecurityError"].includes(error?.name)) return reasonOf(error);
+  return "The browser could not do this. Try once more; if that doesn't help, load the page again.";
 }

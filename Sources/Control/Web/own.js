@@ -1,6 +1,6 @@
 // One's own streams: the camera with its microphone, and the screen.
 
-import { stopTracks } from "/assets/capture.js";
+import { stopTracks, wordsOf } from "/assets/capture.js";
 import { element, showError } from "/assets/page.js";
 
 const BUTTONS = { audio: "mute", video: "hide" };
@@ -33,7 +33,7 @@ export class OwnStreams {
     try {
       camera = await room.publish(media, { kind: "camera" });
     } catch (error) {
-      if (room === this.#getRoom()) showError(error.message);
+      if (room === this.#getRoom()) showError(wordsOf(error));
       return;
     }
     if (room !== this.#getRoom()) return;
@@ -66,7 +66,7 @@ export class OwnStreams {
     if (!camera || element(BUTTONS[kind]).disabled) return;
     const told = camera.setMuted(kind, !camera.muted.includes(kind));
     this.#showCamera();
-    await told.catch((error) => showError(error.message));
+    await told.catch((error) => showError(wordsOf(error)));
   }
 
   /**
@@ -96,7 +96,7 @@ export class OwnStreams {
     this.#screen = null;
     press("share", false);
     this.#tiles.remove(stream.id);
-    await stream.stop().catch((error) => showError(error.message));
+    await stream.stop().catch((error) => showError(wordsOf(error)));
   }
 
   async #startScreen() {
@@ -110,7 +110,7 @@ export class OwnStreams {
       if (room === this.#getRoom()) screen = await room.publish(display, { kind: "screen" });
     } catch (error) {
       // Who closes the browser's question has changed their mind.
-      if (error.name !== "NotAllowedError" && room === this.#getRoom()) showError(`The screen can't be shared: ${error.message}`);
+      if (error.name !== "NotAllowedError" && room === this.#getRoom()) showError(screenWords(error));
     }
     this.#isChoosing = false;
     // The room may have ended while one chose.
@@ -146,6 +146,11 @@ export class OwnStreams {
   #show({ id, kind, media, muted }, name) {
     this.#tiles.show({ id, name, media, own: true, kind, live: true, muted, hasMenu: false });
   }
+}
+
+function screenWords(error) {
+  if (error.problem) return `The screen can't be shared: ${error.message}`;
+  return "The screen can't be shared: this browser, or the system's settings, don't let it. Choose another window, or allow it there.";
 }
 
 /** @param {boolean} isPressed */

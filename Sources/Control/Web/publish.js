@@ -63,7 +63,7 @@ async function start() {
   } catch (error) {
     if (mine !== run) return;
     release();
-    showState("failed", WORDS, error instanceof DOMException ? `${reasonOf(error)} Then press Start.` : error.message);
+    showState("failed", WORDS, error.problem ? error.message : `${reasonOf(error)} Then press Start.`);
     return;
   }
   listDevices();

@@ -31,7 +31,7 @@ export class RecordButton {
     try {
       recording = new Recording(this.#tiles, element("record-what").value === "own");
     } catch (error) {
-      showError(`This browser can't record: ${error.message}`);
+      showError("This browser can't record this room: try another one, such as Chromium or Firefox.");
       return;
     }
     this.#recording = recording;

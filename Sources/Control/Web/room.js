@@ -1,6 +1,6 @@
 // The room page: joins, and ties what happens in the room to what the page shows.
 
-import { LISTS, listDevices, reasonOf } from "/assets/capture.js";
+import { LISTS, listDevices, reasonOf, wordsOf } from "/assets/capture.js";
 import { clearChat, showMessage, startChat } from "/assets/chat.js";
 import { Devices } from "/assets/devices.js";
 import { showExpectedPrivacy } from "/assets/expectation.js";
@@ -20,6 +20,8 @@ const WORDS = { idle: "Not in the room", connecting: "Connecting…", joined: "I
 let room = null;
 let known = { peers: new Map(), viewers: 0 };
 let isLocked = false;
+// Before the ids of tiles of those who send nothing: no stream's id has it.
+const PERSON = "person:";
 const getRoom = () => room;
 const devices = new Devices();
 const recorders = new Recorders();
@@ -29,7 +31,7 @@ const meters = new Meters(tiles, getRoom);
 const recordButton = new RecordButton(tiles, recorders, getRoom);
 
 devices.lost = loseDevice;
-tiles.sized = (id, height) => room?.setSize(id, height);
+tiles.sized = (id, height) => room?.streams.has(id) && room.setSize(id, height);
 
 /** The pages' tests look at it. */
 globalThis.sluiceRoom = getRoom;
@@ -92,7 +94,20 @@ function listen() {
   }
   navigator.mediaDevices?.addEventListener("devicechange", () => devices.media && listDevices());
   startPanels(() => Boolean(room) && settings.shortcuts);
-  startChat((text) => room.send({ text }), (error) => showError(error.message));
+  startChat((text) => room.send({ text }), (error) => showError(wordsOf(error)));
+  document.querySelector("header").addEventListener("click", askBeforeLeaving);
+}
+
+/** A link of the page's own head would end a call without a word. */
+async function askBeforeLeaving(event) {
+  const link = event.target.closest("a");
+  const opensElsewhere = event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey;
+  if (!room || !link || opensElsewhere) return;
+  event.preventDefault();
+  const action = await ask("Leave the room?", [{ value: "leave", label: "Leave the room" }]);
+  if (!action) return;
+  leave();
+  location.assign(link.href);
 }
 
 // Before the room
@@ -131,7 +146,7 @@ async function chooseDevice(kind) {
       await own.publishCamera();
     }
   } catch (error) {
-    showError(`This device can't be used: ${error.message}`);
+    showError(error.problem ? error.message : reasonOf(error));
   }
 }
 
@@ -169,7 +184,7 @@ async function enter(role) {
     });
   } catch (error) {
     showState("idle");
-    showError(error.message);
+    showError(wordsOf(error));
     for (const id of ["join", "watch-only"]) element(id).disabled = false;
     return;
   }
@@ -187,7 +202,12 @@ async function enter(role) {
 
 function follow(room) {
   const on = (type, action) => room.addEventListener(type, ({ detail }) => action(detail));
-  on("state", ({ state }) => state === "left" || showState(state));
+  on("state", ({ state }) => {
+    if (state === "left") return;
+    showState(state);
+    // After a restart of the server others may be the hosts.
+    if (state === "joined") showRights();
+  });
   on("left", left);
   on("peers", showPeers);
   on("stream-added", showStream);
@@ -198,7 +218,20 @@ function follow(room) {
   on("message", hear);
   on("muted-by-host", mutedByHost);
   on("room-updated", ({ locked }) => showLocked(locked));
-  on("error", (error) => showError(error.message));
+  on("error", (error) => showError(wordsOf(error)));
+}
+
+/** What we may do now, which a server that was restarted may see otherwise than before. */
+function showRights() {
+  if (element("inside").hidden) return;
+  const wasHost = !element("host").hidden;
+  const isHost = room.rights.includes("host");
+  element("host").hidden = !isHost;
+  showLocked(room.locked);
+  for (const stream of room.streams.values()) showStream(stream);
+  showPeople();
+  if (wasHost && !isHost) announce("The server was started again: you are not the host any more.");
+  if (!wasHost && isHost) announce("The server was started again: you are the host now.");
 }
 
 function showInside(role, identifier, key) {
@@ -278,12 +311,14 @@ function showStream(stream) {
   tiles.show({ id, peer, name: nameOf(peer) + (kind === "screen" ? "'s screen" : ""), media, own: false, kind, live, muted, undecryptable, hasMenu });
   // A screen is wanted large; whoever prefers the grid presses the button again.
   if (isNew && kind === "screen") setLayout("speaker");
+  showPeople();
   showAlone();
 }
 
 function removeStream({ id, kind }) {
   tiles.remove(id);
   meters.forget(id);
+  showPeople();
   const screens = tiles.contents.filter((content) => content.kind === "screen" && !content.own);
   if (kind === "screen" && screens.length === 0) setLayout(settings.layout);
   showAlone();
@@ -297,8 +332,21 @@ function showPeers() {
   known = { peers: new Map(room.peers), viewers: room.viewerCount };
   showCount();
   for (const stream of room.streams.values()) showStream(stream);
+  showPeople();
   showAlone();
   if (isMore) recordButton.tell();
+}
+
+/** Who sends nothing has a tile of their own, by which they are seen to be there, and a host can remove them. */
+function showPeople() {
+  const sending = new Set([...room.streams.values()].map((stream) => stream.peer));
+  const wanted = new Map([...room.peers.keys()].filter((peer) => !sending.has(peer)).map((peer) => [`${PERSON}${peer}`, peer]));
+  for (const { id, kind } of tiles.contents) if (kind === "person" && !wanted.has(id)) tiles.remove(id);
+  for (const [id, peer] of wanted) {
+    const media = tiles.contents.find((content) => content.id === id)?.media ?? new MediaStream();
+    const hasMenu = room.rights.includes("host");
+    tiles.show({ id, peer, name: nameOf(peer), media, own: false, kind: "person", live: true, muted: ["audio", "video"], hasMenu });
+  }
 }
 
 function showCount() {
@@ -333,14 +381,16 @@ async function act(action, peer, what) {
   try {
     await room.act(action, peer, what);
   } catch (error) {
-    showError(error.message);
+    showError(wordsOf(error));
   }
 }
 
 async function askAboutPeer({ id, peer, name, kind }) {
   const action = await ask(name, [
-    { value: "mute", label: "Mute" },
-    { value: "hide", label: kind === "screen" ? "End their screen" : "Switch their camera off" },
+    ...(kind === "person" ? [] : [
+      { value: "mute", label: "Mute" },
+      { value: "hide", label: kind === "screen" ? "End their screen" : "Switch their camera off" },
+    ]),
     { value: "remove", label: "Remove from the room" },
   ]);
   if (!action || !room) return;

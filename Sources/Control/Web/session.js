@@ -248,7 +248,7 @@ export class Session extends EventTarget {
 
 /** What a browser says of its own parts helps nobody. */
 function plainly(error) {
-  if (!(error instanceof DOMException)) return error.message;
+  if (error.problem) return error.message;
   return "The browser could not set up the connection: nothing was sent. Load the page again, or try another browser.";
 }
 

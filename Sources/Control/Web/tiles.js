@@ -10,7 +10,7 @@ import { gridOf, speakerOf } from "/assets/layout.js";
  * @property {string=} peer
  * @property {MediaStream} media
  * @property {boolean} own
- * @property {string} kind
+ * @property {string} kind Of a stream's, or `person` for somebody who sends nothing.
  * @property {boolean} live
  * @property {string[]} muted
  * @property {boolean=} undecryptable
@@ -164,7 +164,9 @@ function largeOf(tiles) {
   const others = tiles.filter((tile) => !tile.content.own);
   const screens = others.filter((tile) => tile.content.kind === "screen");
   if (screens.length > 0) return screens.at(-1);
-  return others.toSorted((one, two) => two.spokeAt - one.spokeAt)[0] ?? tiles.at(-1);
+  // Who sends nothing is there, but nothing to look at.
+  const seen = others.filter((tile) => tile.content.kind !== "person");
+  return (seen.length > 0 ? seen : others).toSorted((one, two) => two.spokeAt - one.spokeAt)[0] ?? tiles.at(-1);
 }
 
 function makeTile(content, openMenu) {

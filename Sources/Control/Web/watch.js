@@ -1,3 +1,4 @@
+import { wordsOf } from "/assets/capture.js";
 import {
   element, makeFragment, readFragment, refuseDamaged, showFigures, showPrivacy, showState,
 } from "/assets/page.js";
@@ -60,7 +61,7 @@ async function start() {
   } catch (error) {
     if (mine !== run) return;
     release();
-    showState("failed", WORDS, error.message);
+    showState("failed", WORDS, wordsOf(error));
     return;
   }
   encryption?.addEventListener("readable", ({ detail }) => (element("sealed").hidden = detail.readable));
