@@ -247,7 +247,8 @@ async def test_without_a_connection_a_track_is_replaced_in_the_stream(server):
         }""")
         assert replaced == "done"
         wire.from_page = lambda message: message
-        wire.say({"type": "error", "id": wire.sent[-1]["id"], "code": "closed", "message": "It went with the connection."})
+        asked_for = [message for message in wire.sent if message["type"] == "publish"][-1]
+        wire.say({"type": "error", "id": asked_for["id"], "code": "closed", "message": "It went with the connection."})
 
         async def sent():
             return await page.evaluate("room.connections.send?.connectionState === 'connected' && "
