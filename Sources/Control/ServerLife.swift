@@ -91,17 +91,22 @@ struct ServerLife: Sendable {
 
     /// Ends all peers, and waits a moment for it.
     func end(_ pool: WorkerPool) async {
-        let (ends, continuation) = AsyncStream.makeStream(of: Void.self)
+        let (ends, continuation) = AsyncStream.makeStream(of: Bool.self)
         // It waits for threads: not on one that others share.
         Thread.detachNewThread {
             pool.stop()
-            continuation.yield()
+            continuation.yield(true)
         }
         Task {
             try? await Task.sleep(for: Self.goodbye)
-            continuation.yield()
+            continuation.yield(false)
         }
-        for await _ in ends { break }
-        logger.info("Stopped.")
+        for await hasStopped in ends {
+            logger.info(hasStopped ? "Stopped." : "Stopped, with peers that were not told.")
+            guard !hasStopped else { break }
+            // Without what a process does at its end: OpenSSL would clean up what the workers still use.
+            LineOutput.standardError.flush()
+            _exit(0)
+        }
     }
 }

@@ -250,3 +250,14 @@ def test_no_output_error_ends_a_call(format, broken, tmp_path):
             process.wait()
             if broken != "closed pipe":
                 os.close(reading)
+
+
+@pytest.mark.parametrize("delay", [0, 0.02, 0.05, 0.1, 0.2, 0.5])
+def test_a_stop_while_it_starts(delay):
+    """Before it has looked at signals it ends by them; then it stops as later, and doesn't hang or fail in between."""
+    process = subprocess.Popen([PROGRAM, "serve", "--http-listen", "127.0.0.1:0", "--media-port", "0", "--workers", "2"],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={"SLUICE_LIMITS_DRAIN": "100ms"})
+    time.sleep(delay)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode in (0, -signal.SIGTERM), said
