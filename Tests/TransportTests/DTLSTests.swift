@@ -199,6 +199,40 @@ private struct Handshake {
         #expect(Handshake.keys(handshake.server) == nil)
     }
 
+    /// Among what is changed is the list of curves, which we change ourselves.
+    @Test func changedClientHellosEndNothingButTheirOwnHandshake() throws {
+        let certificate = try DTLSCertificate()
+        let context = try DTLSContext(certificate: certificate)
+        let client = try Handshake().client
+        client.start(now: Instant(nanoseconds: 1))
+        var hello: [UInt8] = []
+        #expect(client.nextDatagram(into: &hello))
+        var random = SystemRandomNumberGenerator()
+        for _ in 0..<3000 {
+            var changed = hello
+            for _ in 0..<Int.random(in: 1...3, using: &random) {
+                // The headers of the record and of the message stay, so that what follows is read.
+                changed[Int.random(in: 25..<changed.count, using: &random)] = UInt8.random(in: 0...255, using: &random)
+            }
+            let server = try DTLSEndpoint(
+                context: context,
+                role: .passive,
+                remoteFingerprints: [certificate.fingerprint],
+                datagramBytes: 1200,
+                retransmission: .milliseconds(50),
+                handshakeTimeout: .seconds(30),
+                now: Instant(nanoseconds: 1)
+            )
+            let wasTaken = changed.withUnsafeBytes { server.receive($0, now: Instant(nanoseconds: 1)) }
+            #expect(wasTaken)
+            if case .established = server.state { Issue.record("established by a ClientHello") }
+        }
+        // The context is as good as before.
+        var handshake = try Handshake(serverCertificate: certificate)
+        handshake.run()
+        #expect(Handshake.keys(handshake.server) != nil)
+    }
+
     @Test func aHandshakeThatTakesTooLongFails() throws {
         let handshake = try Handshake()
         handshake.client.start(now: Instant(nanoseconds: 1))

@@ -79,6 +79,9 @@ import Wire
     @Test(arguments: ["0.0.0.0", "::"], SendMode.allCases)
     func answersFromTheAddressThatWasAsked(listen: String, mode: SendMode) throws {
         let listen = try #require(IPAddress(listen))
+        // A machine without IPv6 has nothing to show here.
+        let loopbackV6 = SocketAddress(ip: IPAddress(v6High: 0, low: 1), port: 0)
+        if listen.family == .v6, (try? UDPSocket(binding: loopbackV6)) == nil { return }
         let server = try UDPSocket(binding: SocketAddress(ip: listen, port: 0), bestMode: mode)
         let texts = ["127.0.0.1", "127.0.0.2", "127.45.67.89"] + (listen.family == .v6 ? ["::1"] : [])
         for text in texts {
