@@ -146,3 +146,37 @@ async def test_after_a_restart_the_page_shows_who_the_host_is(own_server):
         async def locked():
             return await is_pressed(host, "#lock") and await guest.evaluate("sluiceRoom().locked")
         await until(locked, 5, "the one who is the host locks the room")
+
+
+@pytest.mark.asyncio
+async def test_a_page_that_is_loaded_again_is_what_it_was(server):
+    async def reload(page):
+        await page.reload()
+        await page.wait_for_selector("#placeholder[hidden]", state="attached")
+        await page.click("#join")
+        await page.wait_for_selector("#inside:not([hidden]), #error:not([hidden])")
+
+    async with chromium(frame_rate=10) as browser:
+        ann = await enter(browser, server, "reloaded", "Ann")
+        bob = await enter(browser, server, "reloaded", "Bob")
+        await more(ann)
+        await ann.click("#lock")
+
+        async def locked():
+            return await bob.evaluate("sluiceRoom().locked")
+        await until(locked, 5, "the room is locked")
+        # A guest comes back into the locked room; the host comes back as the host, and finds it locked.
+        await reload(bob)
+        assert await bob.is_visible("#inside") and not await bob.evaluate("sluiceRoom().rights.includes('host')")
+        await reload(ann)
+        assert await ann.evaluate("sluiceRoom().rights.includes('host')") and await ann.evaluate("sluiceRoom().locked")
+        assert await bob.evaluate("sluiceRoom().locked")
+        # Nobody else is let in, nor who was removed or has left.
+        stranger = await open_page(browser, f"{server.url}/room#reloaded")
+        await stranger.click("#join")
+        await says(stranger, "#error", "locked")
+        bobs = await bob.evaluate("sluiceRoom().peer")
+        await ann.evaluate("(peer) => sluiceRoom().act('remove', peer)", bobs)
+        await says(bob, "#error", "removed")
+        await bob.click("#join")
+        await says(bob, "#error", "locked")

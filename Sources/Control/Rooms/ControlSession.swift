@@ -245,7 +245,7 @@ struct ControlSession: Sendable {
             state.peer = nil
             size.set(limits.controlRequestBytes)
             socket.send(.object(["type": "left"].merging(message.id.map { ["id": $0] } ?? [:]) { $1 }))
-            await directory.leave(peer)
+            await directory.leave(peer, returns: message.action == "return")
             return nil
         case "publish":
             // All of a room are told of each stream that begins or ends.
@@ -344,6 +344,7 @@ struct ControlSession: Sendable {
             policy: policy,
             address: address,
             mayBecomeHost: access.owner == .anyone,
+            resumption: message.resume,
             reply: reply
         )
         hasJoined(try await directory.join(request, socket: socket), &state)

@@ -109,6 +109,12 @@ struct Room: Sendable {
     /// Those who only watch.
     var viewerCount = 0
 
+    /// Who left and may come back as what they were, by the secrets of their stays: the last of them.
+    var returning: [Returning] = []
+    /// How often a host left who may come back, and whether the lock waits for the last of them.
+    var hostDepartures = 0
+    var awaitsHost = false
+
     /// Who came and went since others were told.
     var arrivals: [String] = []
     var departures: [String] = []
@@ -118,4 +124,14 @@ struct Room: Sendable {
     var speakers: [(key: StreamKey, level: UInt8)] = []
 
     var isEmpty: Bool { peers.isEmpty && streams.isEmpty }
+
+    /// Somebody who left because their page went away: it may only be loaded again.
+    struct Returning: Sendable {
+        let resumption: String
+        let isHost: Bool
+    }
+
+    func returning(_ resumption: String?) -> Returning? {
+        returning.first { $0.resumption == resumption }
+    }
 }

@@ -21,6 +21,8 @@ struct JoinRequest: Sendable {
     var address: String
     /// Whether he is the host of a room that he makes: where nobody needs a token.
     var mayBecomeHost: Bool
+    /// The secret of an earlier stay, from which they may come back.
+    var resumption: String?
     /// What else `joined` says: the message's id, and the ICE servers.
     var reply: [String: JSONValue]
 }
@@ -72,7 +74,11 @@ extension StreamDirectory {
         var rights = request.rights
         // Whoever may use one stream has no say about the others.
         if request.onlyStream != nil { rights.remove(.host) }
-        if existing?.isLocked == true, !rights.contains(.host) { throw .roomLocked }
+        let earlier = existing?.returning(request.resumption)
+        if earlier?.isHost == true, request.mayBecomeHost, rights.contains(.publish), request.onlyStream == nil {
+            rights.insert(.host)
+        }
+        if existing?.isLocked == true, !rights.contains(.host), earlier == nil { throw .roomLocked }
         if let existing, existing.peers.count >= limits.peersPerRoom { throw .full }
         if roomPeers.count >= limits.peers { throw .full }
         let privacy = try privacy(in: request.room, declared: request.privacy, required: request.tokenPrivacy)
@@ -93,6 +99,7 @@ extension StreamDirectory {
         roomPeers[peer.id] = peer
         roomPeersByResumption[peer.resumption] = peer.id
         var room = existing ?? Room(privacy: privacy)
+        room.returning.removeAll { $0.resumption == request.resumption }
         room.peers.append(peer.id)
         if peer.isAnnounced { room.arrivals.append(peer.id) } else { room.viewerCount += 1 }
         rooms[request.room] = room
@@ -146,7 +153,9 @@ extension StreamDirectory {
     }
 
     /// Somebody leaves his room, with all that he publishes.
-    func leave(_ id: String) {
+    ///
+    /// - Parameter returns: Whether it is only their page that went away, which may be loaded again.
+    func leave(_ id: String, returns: Bool = false) {
         guard let peer = roomPeers.removeValue(forKey: id) else { return }
         roomPeersByResumption[peer.resumption] = nil
         forgetExpiry(of: id)
@@ -165,15 +174,39 @@ extension StreamDirectory {
         } else {
             room.viewerCount -= 1
         }
-        // Nobody else could open it again.
-        if room.isLocked, !room.peers.contains(where: { roomPeers[$0]?.rights.contains(.host) == true }) {
-            room.isLocked = false
+        if returns {
+            room.returning.append(Room.Returning(resumption: peer.resumption, isHost: peer.rights.contains(.host)))
+            if room.returning.count > limits.peersPerRoom { room.returning.removeFirst() }
         }
-        let isOpenAgain = rooms[peer.room]?.isLocked == true && !room.isLocked
+        let mayReturnAsHost = returns && room.isLocked && peer.rights.contains(.host)
+        if mayReturnAsHost {
+            room.awaitsHost = true
+            room.hostDepartures += 1
+        }
         rooms[peer.room] = room
-        if isOpenAgain { broadcast(["type": "room-updated", "locked": .bool(false)], in: peer.room) }
+        if mayReturnAsHost { stopAwaitingHost(of: peer.room, departures: room.hostDepartures) }
+        unlockWithoutHost(peer.room)
         announcePresence(in: peer.room, ofViewer: !peer.isAnnounced)
         forgetRoomIfEmpty(peer.room)
+    }
+
+    /// Nobody else could open it again.
+    private func unlockWithoutHost(_ id: ResourceIdentifier) {
+        guard let room = rooms[id], room.isLocked, !room.awaitsHost,
+            !room.peers.contains(where: { roomPeers[$0]?.rights.contains(.host) == true })
+        else { return }
+        rooms[id]?.isLocked = false
+        broadcast(["type": "room-updated", "locked": .bool(false)], in: id)
+    }
+
+    /// A host who loads the page again finds the room as it was: it is waited for as long as for a socket.
+    private func stopAwaitingHost(of id: ResourceIdentifier, departures: Int) {
+        Task {
+            try? await Task.sleep(for: limits.roomResume)
+            guard rooms[id]?.hostDepartures == departures else { return }
+            rooms[id]?.awaitsHost = false
+            unlockWithoutHost(id)
+        }
     }
 
     func forgetRoomIfEmpty(_ id: ResourceIdentifier) {

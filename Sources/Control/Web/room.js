@@ -11,7 +11,7 @@ import { OwnStreams, press } from "/assets/own.js";
 import { element, makeFragment, randomIdentifier, readFragment, refuseDamaged, showError, showPrivacy } from "/assets/page.js";
 import { ask, offerChat, setUnread, showPanel, startPanels } from "/assets/panels.js";
 import { RecordButton } from "/assets/record-button.js";
-import { forget, remember, settings } from "/assets/settings.js";
+import { forget, forgetStay, keepStay, lastStay, remember, settings } from "/assets/settings.js";
 import { Tiles } from "/assets/tiles.js";
 import { join } from "/sdk/sluice.js";
 
@@ -180,6 +180,7 @@ async function enter(role) {
       name,
       role,
       token: element("token").value || undefined,
+      resume: lastStay(),
       ...(key ? { privacy: "e2ee", encryption: { passphrase: key } } : {}),
     });
   } catch (error) {
@@ -189,6 +190,7 @@ async function enter(role) {
     return;
   }
   room = joined;
+  keepStay(room.resumption);
   // Who only watches has no camera on.
   if (role === "view") devices.close();
   follow(room);
@@ -206,7 +208,9 @@ function follow(room) {
     if (state === "left") return;
     showState(state);
     // After a restart of the server others may be the hosts.
-    if (state === "joined") showRights();
+    if (state !== "joined") return;
+    keepStay(room.resumption);
+    showRights();
   });
   on("left", left);
   on("peers", showPeers);
@@ -266,6 +270,7 @@ function showState(state) {
 function leave() {
   recordButton.stop();
   room?.leave();
+  forgetStay();
 }
 
 async function left({ reason, error }) {

@@ -16,11 +16,40 @@ export function remember(changes) {
   }
 }
 
+const STAY = "sluice-stay";
+
+/** Keeps what lets this tab back into the room when it is loaded again: until the tab is closed, or the room is left. */
+export function keepStay(secret) {
+  try {
+    sessionStorage.setItem(STAY, secret);
+  } catch {
+    // Then a page that is loaded again comes as somebody new.
+  }
+}
+
+/** @returns {string|undefined} */
+export function lastStay() {
+  try {
+    return sessionStorage.getItem(STAY) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function forgetStay() {
+  try {
+    sessionStorage.removeItem(STAY);
+  } catch {
+    // Nothing was stored.
+  }
+}
+
 /** Deletes everything that this server's pages have stored. */
 export function forget() {
   Object.assign(settings, DEFAULTS);
   try {
     localStorage.clear();
+    sessionStorage.clear();
   } catch {
     // Nothing was stored.
   }

@@ -59,6 +59,8 @@ export class SluiceError extends Error {
  * @param {"transport"|"e2ee"=} options.privacy Refuses a room of another mode. `e2ee` wherever `encryption` is given.
  * @param {{passphrase: string}|{key: Uint8Array, generation?: number, step?: number}=} options.encryption What an `e2ee` room needs:
  *   see Encryption.create.
+ * @param {string=} options.resume The `resumption` of an earlier stay in this room, of a page that was loaded again: its rights, and the way
+ *   into a room that was locked meanwhile.
  * @returns {Promise<Room>} Once the server has let us in.
  * @throws {SluiceError}
  */
@@ -132,12 +134,19 @@ export class Room extends EventTarget {
   constructor(options) {
     super();
     this.#options = options;
+    this.#resume = options.resume ?? null;
     const url = new URL("/v1/ws", options.url ?? location.href);
     url.protocol = url.protocol.replace("http", "ws");
     this.#url = url.href;
     const { signal } = this.#ending;
     globalThis.addEventListener?.("online", () => this.#probe(), { signal });
-    globalThis.addEventListener?.("pagehide", () => this.leave(), { signal });
+    // It may be loaded again, and then come back as what it was.
+    globalThis.addEventListener?.("pagehide", () => this.#leave({ action: "return" }), { signal });
+  }
+
+  /** @type {string} A secret by which a page that is loaded again comes back as what it was: see `join`. */
+  get resumption() {
+    return this.#resume;
   }
 
   /** @type {LocalStream[]} What we publish. */
@@ -418,8 +427,12 @@ export class Room extends EventTarget {
   }
 
   leave() {
+    this.#leave();
+  }
+
+  #leave(how = {}) {
     if (this.state === "left") return;
-    this.#say({ type: "leave" });
+    this.#say({ type: "leave", ...how });
     this.#end();
   }
 
@@ -511,8 +524,10 @@ export class Room extends EventTarget {
     this.#tellSizes();
     this.#emit("peers");
     if (this.#isBroken(this.#receiver)) this.#post({ type: "restart" });
-    // The server was not asked to renew what it has, or has not heard it.
-    if (this.#renewals > 0 && !this.#receiver && joined.connections.includes("receive")) this.#renewReceiver();
+    // The server was not asked to renew what it has, or has not heard it; or it was another page that had it.
+    if (!this.#receiver && joined.connections.includes("receive")) this.#renewReceiver();
+    const isOurs = ({ stream, peer }) => peer === this.peer && !this.published.some(({ id }) => id === stream);
+    if (joined.resumed) for (const { stream } of joined.streams.filter(isOurs)) this.#post({ type: "unpublish", stream });
     // Whatever was published or ended while the socket was gone is told now.
     if (this.#sending.isDue) this.#sending.republish();
   }
