@@ -74,7 +74,7 @@ extension Offer {
         return PublisherAnswer(text: text(answers, local: local, version: version), remote: remote, sources: sources)
     }
 
-    /// Answers a viewer: each m-line that it receives on gets the next track of its kind.
+    /// Answers a viewer: each m-line that it receives on gets the next track that it can play.
     ///
     /// - Parameters:
     ///   - tracks: The stream's tracks. Those without an m-line are left out.
@@ -91,6 +91,8 @@ extension Offer {
         try checkBundle()
         var ssrcs = ssrcs
         var waiting = tracks
+        /// M-lines for which there is nothing that they could play.
+        var unused: [OfferedSection] = []
         var answers: [MediaSection] = []
         var subscriptions: [SubscribedTrack] = []
         for section in sections {
@@ -98,20 +100,14 @@ extension Offer {
                 answers.append(declined(section, local: local))
                 continue
             }
-            guard section.receives, let place = waiting.firstIndex(where: { $0.codec.kind == section.kind }) else {
+            guard section.receives, let place = waiting.firstIndex(where: { section.formatToSend($0) != nil }),
+                let format = section.formatToSend(waiting[place])
+            else {
+                if section.receives { unused.append(section) }
                 answers.append(inactive(section, local: local))
                 continue
             }
             let track = waiting.remove(at: place)
-            guard let format = section.formatToSend(track) else {
-                throw NegotiationError(
-                    .noCommonCodec,
-                    mediaLine: section.line,
-                    "the stream's \(track.codec.kind.rawValue) is \(track.codec.rawValue)"
-                        + (track.formatParameters.isEmpty ? "" : " (\(track.formatParameters))")
-                        + ", which the m-line doesn't offer"
-                )
-            }
             let parameters = parameters(
                 of: section,
                 format: format,
@@ -146,6 +142,16 @@ extension Offer {
             }
             answers.append(answer)
             subscriptions.append(subscription)
+        }
+        for section in unused {
+            guard let track = waiting.first(where: { $0.codec.kind == section.kind }) else { continue }
+            throw NegotiationError(
+                .noCommonCodec,
+                mediaLine: section.line,
+                "the stream's \(track.codec.kind.rawValue) is \(track.codec.rawValue)"
+                    + (track.formatParameters.isEmpty ? "" : " (\(track.formatParameters))")
+                    + ", which the m-line doesn't offer"
+            )
         }
         guard !subscriptions.isEmpty else {
             throw NegotiationError(

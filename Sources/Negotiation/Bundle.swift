@@ -47,8 +47,9 @@ struct Bundle: Sendable {
         return groups
     }
 
-    /// RFC 9143 §7.3.1: the first m-line stands for the transport, or if the answer doesn't take it, another that could do without it. One
-    /// that could not, as it is `bundle-only`, must not: then the first one stays, although nothing comes of it.
+    /// RFC 9143 §7.3.1: the first m-line stands for the transport, although nothing else may come of it. Others would do only where they
+    /// have a transport of their own, and Chromium with `max-bundle` doesn't say that they have none (`bundle-only`). One that can't stay
+    /// gives way to another that says it has one.
     private static func tagged(
         _ mids: [String],
         _ lines: [String: OfferedSection]
@@ -57,16 +58,14 @@ struct Bundle: Sendable {
         guard let first = sections.first, !first.isServed, sections.contains(where: \.isServed) else {
             return mids.first
         }
+        if first.canCarryTransport { return first.mid }
         if let other = sections.first(where: { $0.isServed && $0.section.port != 0 }) { return other.mid }
-        guard first.canCarryTransport else {
-            throw NegotiationError(
-                .unservable,
-                mediaLine: first.line,
-                "\(first.problem ?? "it has no codec of ours"), and the other m-lines are bundle-only: "
-                    + "the m-line that a=group:BUNDLE names first has to be one that can be served"
-            )
-        }
-        return first.mid
+        throw NegotiationError(
+            .unservable,
+            mediaLine: first.line,
+            "\(first.problem ?? "it has no codec of ours"), and the other m-lines are bundle-only: "
+                + "the m-line that a=group:BUNDLE names first has to be one that can be served"
+        )
     }
 
     /// What the answer says of the group.

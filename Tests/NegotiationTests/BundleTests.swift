@@ -20,6 +20,8 @@ import Wire
         case "data":
             return
                 "m=application \(port) UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:\(mid)\r\n\(own)a=sctp-port:5000\r\n"
+        case "plain":
+            return "m=video 9 RTP/AVP 96\r\na=mid:\(mid)\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n"
         case "off":
             return
                 "m=video 0 UDP/TLS/RTP/SAVPF 96\r\na=mid:\(mid)\r\na=rtcp-mux\r\na=inactive\r\na=rtpmap:96 VP8/90000\r\n"
@@ -88,14 +90,37 @@ import Wire
         #expect(answer.mediaSections[0].value("sctp-port") == (codec == "data" ? "5000" : nil))
     }
 
-    /// Where others have a transport of their own, what we don't serve is rejected as ever.
-    @Test(arguments: ["data", "H261", "off"])
+    /// What has no transport of its own gives way to what has.
+    @Test(arguments: ["off", "plain"])
     func anotherLineIsTaggedWhereItCan(codec: String) throws {
         let offer = Self.offer("BUNDLE 0 1", lines: [Self.line("0", codec), Self.line("1", "opus")])
         let answer = try watch(offer)
         try check(answer, to: offer)
         #expect(answer.value("group") == "BUNDLE 1")
         #expect(answer.mediaSections[0].port == 0)
+    }
+
+    /// Chromium with `max-bundle` has one transport, and doesn't say `bundle-only`.
+    @Test(arguments: ["H261", "data"])
+    func theTaggedLineStaysAnyway(codec: String) throws {
+        let offer = Self.offer("BUNDLE 0 1", lines: [Self.line("0", codec), Self.line("1", "opus")])
+        let answer = try watch(offer)
+        try check(answer, to: offer)
+        #expect(answer.value("group") == "BUNDLE 0 1" && answer.mediaSections[0].has("inactive"))
+    }
+
+    /// Which m-line is for which track is a question of what it plays, not of its place.
+    @Test func aTrackGoesToAnMLineThatPlaysIt() throws {
+        let lines = [Self.line("0", "H261"), Self.line("1", "VP9"), Self.line("2", "VP8")]
+        let answer = try Offer(parsing: Self.offer("BUNDLE 0 1 2", lines: lines), limits: Limits()).answerViewer(
+            tracks: [AnsweringTests.track(1, .vp8), AnsweringTests.track(2, .vp9)],
+            streamLabel: "l",
+            cname: "c",
+            local: AnsweringTests.local,
+            ssrcs: SSRCSequence(first: 1, stride: 1)
+        )
+        #expect(answer.subscriptions.map(\.parameters.mid) == ["1", "2"])
+        #expect(answer.subscriptions.map(\.track.rawValue) == [2, 1])
     }
 
     @Test func thePublishersTaggedLineStaysToo() throws {
