@@ -18,6 +18,7 @@ struct ForwardingBenchmark {
         var failed = false
         for viewers in [10, 100, 500] where try !measure(viewers: viewers, encodings: 1) { failed = true }
         if try !measure(viewers: 100, encodings: 2) { failed = true }
+        try ControlCosts.measure()
         exit(failed ? 1 : 0)
     }
 
@@ -66,7 +67,10 @@ struct ForwardingBenchmark {
     ///   are rewritten from then on.
     /// - Returns: Whether nothing was allocated.
     private static func measure(viewers: Int, encodings: Int) throws -> Bool {
-        let simulation = try Simulation(seed: 1)
+        // Viewers say nothing while the clock runs.
+        var limits = Limits()
+        limits.viewerSilence = .seconds(3600)
+        let simulation = try Simulation(seed: 1, limits: limits)
         let publisher = try simulation.connect(1, published: (0..<encodings).map(published))
         for viewer in 0..<viewers {
             _ = try simulation.connect(UInt64(viewer) + 2, subscribed: [subscribed(viewer, encodings: encodings)])

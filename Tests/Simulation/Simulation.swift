@@ -1,5 +1,6 @@
 package import Commands
 package import Forwarding
+import Glibc
 package import Transport
 package import Wire
 
@@ -137,8 +138,9 @@ package final class Simulation: EngineOutput {
             run(for: .milliseconds(300))
             // OpenSSL's timers run by the system's clock: on a busy machine both sides may send again what was not lost.
             var rounds = 0
-            while !client.isConnected, loss == 0, rounds < 100 {
-                run(for: .milliseconds(10))
+            while !client.isConnected, loss == 0, rounds < 2000 {
+                usleep(2000)
+                run(for: .milliseconds(1))
                 rounds += 1
             }
         }

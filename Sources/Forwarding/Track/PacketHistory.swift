@@ -27,7 +27,9 @@ final class PacketHistory {
     private static let firstChunkBytes = 8 * 1024
     private static let firstPlaces = 64
     /// Chunks that are kept though all in them is past, so that none is made anew with each change of pace.
-    private static let spareChunks = 2
+    private static let spareChunks = 3
+    /// A slow stream has no more, and keeps small ones.
+    private static let fewChunks = 4
 
     /// Packets in the window.
     let capacity: Int
@@ -174,7 +176,11 @@ final class PacketHistory {
             removeOldest()
         }
         if let oldest = chunks.first, isOver(oldest, now: now) {
-            if !oldest.chunk.isLent { return reuseOldest() }
+            if !oldest.chunk.isLent {
+                // A fast stream's chunks become equally large, so that as many are past as are needed.
+                if oldest.chunk.capacity >= nextChunkBytes || chunks.count <= Self.fewChunks { return reuseOldest() }
+                removeOldest()
+            }
             // A worker that is this far behind has it for itself, and frees it.
             if chunks.count >= Self.maximumChunks { removeOldest() }
         }
