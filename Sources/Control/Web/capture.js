@@ -61,13 +61,18 @@ export function reasonOf(error) {
   }
 }
 
+/** Whether an error's message is for people: those of the server and of our own code are, those that a browser throws have other names. */
+export function isWorded(error) {
+  return error?.name === "Error";
+}
+
 /**
  * What went wrong, in words that help. Those of the server and the SDK are for people; what a browser says of its own parts is not.
  *
  * @param {Error} error
  */
 export function wordsOf(error) {
-  if (error?.problem) return error.message;
+  if (isWorded(error)) return error.message;
   if (["NotAllowedError", "NotFoundError", "NotReadableError", "OverconstrainedError", "SecurityError"].includes(error?.name)) return reasonOf(error);
   return "The browser could not do this. Try once more; if that doesn't help, load the page again.";
 }

@@ -1,6 +1,6 @@
 // One's own streams: the camera with its microphone, and the screen.
 
-import { stopTracks, wordsOf } from "/assets/capture.js";
+import { isWorded, stopTracks, wordsOf } from "/assets/capture.js";
 import { element, showError } from "/assets/page.js";
 
 const BUTTONS = { audio: "mute", video: "hide" };
@@ -149,7 +149,7 @@ export class OwnStreams {
 }
 
 function screenWords(error) {
-  if (error.problem) return `The screen can't be shared: ${error.message}`;
+  if (isWorded(error)) return `The screen can't be shared: ${error.message}`;
   return "The screen can't be shared: this browser, or the system's settings, don't let it. Choose another window, or allow it there.";
 }
 

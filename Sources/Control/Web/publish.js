@@ -1,4 +1,4 @@
-import { exactly, LISTS, listDevices, openDevices, reasonOf, stopTracks } from "/assets/capture.js";
+import { exactly, isWorded, LISTS, listDevices, openDevices, reasonOf, stopTracks } from "/assets/capture.js";
 import {
   element, makeFragment, randomIdentifier, readFragment, refuseDamaged, showError, showFigures, showPrivacy, showState,
 } from "/assets/page.js";
@@ -63,7 +63,7 @@ async function start() {
   } catch (error) {
     if (mine !== run) return;
     release();
-    showState("failed", WORDS, error.problem ? error.message : `${reasonOf(error)} Then press Start.`);
+    showState("failed", WORDS, isWorded(error) ? error.message : `${reasonOf(error)} Then press Start.`);
     return;
   }
   listDevices();

@@ -1,6 +1,6 @@
 // The room page: joins, and ties what happens in the room to what the page shows.
 
-import { LISTS, listDevices, reasonOf, wordsOf } from "/assets/capture.js";
+import { isWorded, LISTS, listDevices, reasonOf, wordsOf } from "/assets/capture.js";
 import { clearChat, showMessage, startChat } from "/assets/chat.js";
 import { Devices } from "/assets/devices.js";
 import { showExpectedPrivacy } from "/assets/expectation.js";
@@ -146,7 +146,7 @@ async function chooseDevice(kind) {
       await own.publishCamera();
     }
   } catch (error) {
-    showError(error.problem ? error.message : reasonOf(error));
+    showError(isWorded(error) ? error.message : reasonOf(error));
   }
 }
 

@@ -1,5 +1,6 @@
 // One WHIP or WHEP session (RFC 9725) that connects again by itself when its connection or the server goes away.
 
+import { isWorded } from "/assets/capture.js";
 import { musicOffer, PathWatch, stereoDescription } from "/sdk/sluice.js";
 
 const FIRST_RETRY_MS = 250;
@@ -248,7 +249,7 @@ export class Session extends EventTarget {
 
 /** What a browser says of its own parts helps nobody. */
 function plainly(error) {
-  if (error.problem) return error.message;
+  if (isWorded(error)) return error.message;
   return "The browser could not set up the connection: nothing was sent. Load the page again, or try another browser.";
 }
 
