@@ -129,6 +129,8 @@ struct IncomingMedia {
     /// - Parameter rid: That of the source, or of the one whose packets it repeats.
     /// - Returns: Nil when it belongs nowhere.
     mutating func identify(_ header: RTPHeader, mid: String?, rid: String?, now: Instant) -> Source? {
+        // What is known to be of a line that is inactive now is not another's for its payload type.
+        if mid == nil, self.source(header.ssrc) != nil { return nil }
         var match: (track: Int, isRetransmission: Bool)?
         for (index, track) in tracks.enumerated() {
             if let mid, track.parameters.mid != mid { continue }
