@@ -11,13 +11,16 @@ private struct Handshake {
     var largest = 0
     var datagrams = 0
 
+    /// - Parameter retransmission: OpenSSL counts it by the system's clock: on a busy machine both sides would send again what is on
+    ///   its way, unless it is long.
     init(
         serverExpects: [CertificateFingerprint]? = nil,
         clientExpects: [CertificateFingerprint]? = nil,
         serverCertificate: DTLSCertificate? = nil,
         clientCertificate: DTLSCertificate? = nil,
         clientGroups: String = DTLSContext.groups,
-        datagramBytes: Int = 1200
+        datagramBytes: Int = 1200,
+        retransmission: Duration = .seconds(20)
     ) throws {
         let serverCertificate = try serverCertificate ?? DTLSCertificate()
         let clientCertificate = try clientCertificate ?? DTLSCertificate()
@@ -27,7 +30,7 @@ private struct Handshake {
             role: .passive,
             remoteFingerprints: serverExpects ?? [clientCertificate.fingerprint],
             datagramBytes: datagramBytes,
-            retransmission: .milliseconds(50),
+            retransmission: retransmission,
             handshakeTimeout: .seconds(30),
             now: now
         )
@@ -40,7 +43,7 @@ private struct Handshake {
             role: .active,
             remoteFingerprints: clientExpects ?? [serverCertificate.fingerprint],
             datagramBytes: datagramBytes,
-            retransmission: .milliseconds(50),
+            retransmission: retransmission,
             handshakeTimeout: .seconds(30),
             now: now
         )
@@ -86,8 +89,10 @@ private struct Handshake {
 
     /// Kinds of keys that clients make their certificates with; FFmpeg with GnuTLS takes P-224, among others P-521.
     static let keyKinds = [
-        "P-224", "P-256", "P-384", "P-521", "RSA-2048", "RSA-3072", "RSA-4096", "ED25519", "ED448",
+        "P-224", "P-256", "P-384", "P-521", "RSA-2048", "RSA-4096", "ED25519", "ED448",
     ]
+    /// Made once: it takes long.
+    private static let rsa = Result { try certificate("RSA-2048") }
 
     static func certificate(_ kind: String) throws -> DTLSCertificate {
         let hasDigest = !kind.hasPrefix("ED")
@@ -103,17 +108,22 @@ private struct Handshake {
     }
 
     /// The peer may be either side; ours is what the server presents everywhere.
-    @Test(arguments: keyKinds, [1200, 300])
-    func peersMayHaveAnyKindOfKey(kind: String, datagramBytes: Int) throws {
-        var handshake = try Handshake(clientCertificate: Self.certificate(kind), datagramBytes: datagramBytes)
-        handshake.run()
-        #expect(Handshake.keys(handshake.server) != nil && Handshake.keys(handshake.client) != nil)
-        // OpenSSL 3.0 presents no Edwards curve as a DTLS server, though it checks them.
-        if kind.hasPrefix("ED") { return }
-        handshake = try Handshake(serverCertificate: Self.certificate(kind), datagramBytes: datagramBytes)
-        handshake.run()
-        #expect(Handshake.keys(handshake.server) != nil && Handshake.keys(handshake.client) != nil)
-        #expect(handshake.largest <= datagramBytes)
+    @Test(arguments: keyKinds)
+    func peersMayHaveAnyKindOfKey(kind: String) throws {
+        let certificate = try kind == "RSA-2048" ? Self.rsa.get() : Self.certificate(kind)
+        func check(_ handshake: Handshake, datagramBytes: Int) {
+            var handshake = handshake
+            handshake.run()
+            #expect(Handshake.keys(handshake.server) != nil, "\(handshake.server.state), \(handshake.client.state)")
+            #expect(Handshake.keys(handshake.client) != nil, "\(handshake.server.state), \(handshake.client.state)")
+            #expect(handshake.largest <= datagramBytes)
+        }
+        for bytes in [1200, 300] {
+            check(try Handshake(clientCertificate: certificate, datagramBytes: bytes), datagramBytes: bytes)
+            // OpenSSL 3.0 presents no Edwards curve as a DTLS server, though it checks them.
+            if kind.hasPrefix("ED") { continue }
+            check(try Handshake(serverCertificate: certificate, datagramBytes: bytes), datagramBytes: bytes)
+        }
     }
 
     /// Whatever a client prefers, the key exchange takes the cheapest curve that both have; and one is enough.
@@ -125,8 +135,8 @@ private struct Handshake {
     func theCheapestCurveIsPreferred(offered: String, expected: Int32) throws {
         // Keys of RSA, which are on no curve that has to be offered.
         var handshake = try Handshake(
-            serverCertificate: Self.certificate("RSA-2048"),
-            clientCertificate: Self.certificate("RSA-2048"),
+            serverCertificate: Self.rsa.get(),
+            clientCertificate: Self.rsa.get(),
             clientGroups: offered
         )
         handshake.run()
@@ -234,7 +244,7 @@ private struct Handshake {
     }
 
     @Test func aHandshakeThatTakesTooLongFails() throws {
-        let handshake = try Handshake()
+        let handshake = try Handshake(retransmission: .milliseconds(50))
         handshake.client.start(now: Instant(nanoseconds: 1))
         #expect(try #require(handshake.client.nextDeadline) <= Instant(nanoseconds: 60_000_000))
         handshake.client.advance(to: Instant(nanoseconds: 31_000_000_000))
