@@ -148,7 +148,7 @@ public struct ForwardableTrack: Sendable, Hashable {
         configuration = CodecConfiguration(codec, formatParameters) ?? CodecConfiguration(codec)
     }
 
-    /// Whether a publisher's m-line is made as this track is: then who watches it need not negotiate again.
+    /// Whether a publisher's m-line is made as this track is: then its viewers need not negotiate again.
     public func fits(_ source: NegotiatedSource) -> Bool {
         source.parameters.codec == codec && source.encodings.count == encodings.count
             && CodecConfiguration(codec, source.parameters.formatParameters) == configuration

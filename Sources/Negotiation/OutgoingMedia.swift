@@ -58,7 +58,7 @@ public struct OutgoingMedia: Sendable {
 
     /// - Parameters:
     ///   - maximumLines: Most m-lines.
-    ///   - maximumLinesPerPublisher: Most of them for the tracks of one publisher: so he leaves the others theirs.
+    ///   - maximumLinesPerPublisher: Most of them for the tracks of one publisher, so that the others get theirs.
     ///   - ssrcs: What the session sends with.
     public init(maximumLines: Int, maximumLinesPerPublisher: Int, ssrcs: SSRCSequence) {
         self.maximumLines = maximumLines

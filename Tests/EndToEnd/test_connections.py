@@ -139,7 +139,7 @@ async def test_a_websocket_that_closes_half_is_still_told_something(server):
 @pytest.mark.asyncio
 @pytest.mark.parametrize("fragments", [1, 5])
 async def test_strangers_have_no_long_messages(server, fragments):
-    """Neither in one frame nor in pieces; who has joined may send descriptions."""
+    """Neither in one frame nor in pieces; a client that has joined may send descriptions."""
     async def send(one, size):
         piece = size // fragments
         for number in range(fragments):
@@ -336,7 +336,7 @@ def test_clients_behind_a_trusted_proxy_have_limits_of_their_own(header):
     with Server(environment=PROXY) as server:
         exhaust(server, **header("203.0.113.7"))
         assert guess(server, **header("203.0.113.8")) == 401
-        # The proxy itself, and who comes without it.
+        # The proxy itself, and a client that comes without it.
         assert guess(server) == 401 and guess(server, "127.0.0.9") == 401
 
 

@@ -72,7 +72,7 @@ import Wire
         #expect(Self.closed(simulation) == [.consentExpired])
     }
 
-    /// What anybody can send who has seen a packet, or seen none.
+    /// Anybody can send this, having seen a packet or none.
     @Test(arguments: ["replays", "forgeries", "from another address"])
     func whatProvesNothingIsNoSignOfLife(kind: String) throws {
         let simulation = try Self.simulation(33)

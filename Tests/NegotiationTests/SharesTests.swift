@@ -4,7 +4,7 @@ import Wire
 
 @testable import Negotiation
 
-/// What one publisher, or one session, may have of what there is for all.
+/// The share of one publisher, or of one session, in the m-lines and payload types.
 @Suite struct SharesTests {
     private static func codecs() -> [(Codec, String)] {
         var formats: [(Codec, String)] = []

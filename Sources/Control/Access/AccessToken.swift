@@ -87,7 +87,7 @@ public struct TokenKeys: Sendable {
         case notYet
         /// A claim is missing or makes no sense.
         case incomplete
-        /// It is meant for somebody else, or says of nobody that it is for him, where it has to.
+        /// It names another audience, or none where it has to name one.
         case otherAudience
         /// Its header asks for what is not done here, such as an extension that has to be understood.
         case unsupported

@@ -329,7 +329,7 @@ private struct ConfigurationReader {
             note(key, found: "a list", expected: expected)
             return nil
         }
-        // Known to everyone who has read our examples.
+        // Everyone knows them from our examples.
         if Self.shippedWords.contains(where: secret.lowercased().contains) {
             note(key, found: "the word of an example", expected: "a secret of your own: \(expected)")
         } else if secret.utf8.count < length {

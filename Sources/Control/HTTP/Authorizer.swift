@@ -37,7 +37,7 @@ struct Access: Sendable {
             return false
         }
         switch (owner, other.owner) {
-        // Tokens without a subject are anybody's who has one like it.
+        // Tokens without a subject stand for everybody who holds a token like it.
         case (.token, .token): return true
         default: return owner == other.owner
         }

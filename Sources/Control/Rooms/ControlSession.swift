@@ -254,7 +254,7 @@ struct ControlSession: Sendable {
                 socket.close(.policyViolation, "Too many messages.")
                 return nil
             }
-            // Whether he may is looked at first: an offer may be long.
+            // Its rights are looked at first: an offer may be long.
             try await directory.checkPublishing(by: peer)
             let offer = try await parse(message.sdp)
             let privacy = try privacy(message.privacy)
@@ -320,7 +320,7 @@ struct ControlSession: Sendable {
                 return hasJoined(peer, &state)
             }
         }
-        // First of all the token: strangers that come from the same address count towards nobody's limit who has a good one.
+        // First of all the token: strangers at the same address must not use up the limit of people with a good one.
         let access = try await authorizer.access(token: message.token, address: address)
         try access.check(room: room)
         guard limiter.admits(address) else { throw .tooManyRequests }

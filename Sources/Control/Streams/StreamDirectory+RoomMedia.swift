@@ -13,7 +13,7 @@ extension StreamDirectory {
 
     // MARK: Sending
 
-    /// Whether a peer may publish, and now: what can be said before his offer is read.
+    /// Whether a peer may publish, and now: as much as can be said before its offer is read.
     func checkPublishing(by id: String) throws(Problem) {
         guard let peer = roomPeers[id] else { throw .notInRoom }
         guard peer.rights.contains(.publish) else { throw .forbidden }

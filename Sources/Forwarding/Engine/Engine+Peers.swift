@@ -5,7 +5,7 @@ import Wire
 /// Peers and tracks as they come and go.
 extension Engine {
     /// An address that a peer was heard from within this time is nobody else's: long enough to bridge the pauses between two
-    /// connectivity checks or reports, so that nobody who learns a ufrag and password of his own takes over another's address.
+    /// connectivity checks or reports, so that nobody with a session of their own takes over another's address.
     static let addressProtection = Duration.seconds(5)
 
     func addPeer(_ description: PeerDescription, now: Instant) -> Bool {

@@ -15,7 +15,7 @@ struct SRTPSourceTable {
         case full
     }
 
-    /// Most sources that gave way: 16 bytes and a table's share each, and only who has the keys can add one.
+    /// Most sources that gave way: 16 bytes and a table's share each, and only the peer with the keys can add one.
     static let maximumRetired = 16_384
 
     private let capacity: Int
