@@ -56,7 +56,8 @@ struct ServerLife: Sendable {
         isIdle: @Sendable () async -> Bool
     ) async throws {
         let (ends, continuation) = AsyncStream.makeStream(of: Result<Void, any Error>.self)
-        // Nobody waits for these in the end: a connection that can't be closed keeps nobody.
+        // Nobody waits for these in the end: a connection that can't be closed keeps nobody. Nor are they cancelled: what Hummingbird does
+        // then reads, from another thread, what the connection's task uses, which ThreadSanitizer calls a race.
         Task {
             do {
                 try await http.run()
