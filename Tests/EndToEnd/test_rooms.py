@@ -287,7 +287,8 @@ async def test_who_joins_while_the_publisher_is_away_sees_him_come_back(server):
         publisher = await publish()
         await publisher.close()
         viewer = await enter(browser, server, "away", "", role="view")
-        assert len(await viewer.query_selector_all(".tile[data-live=false]")) == 1
+        await viewer.wait_for_selector(".tile[data-live=false]")
+        assert len(await viewer.query_selector_all(".tile")) == 1
         await publish()
         await sees(viewer, 1)
 

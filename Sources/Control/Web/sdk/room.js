@@ -477,7 +477,10 @@ export class Room extends EventTarget {
     const privacy = this.#encryption ? "e2ee" : this.#options.privacy;
     const join = { type: "join", room, name, token, role, policy, privacy, resume: this.#resume ?? undefined };
     // It is looked at in the same moment as it comes: nothing that stands behind it is heard before.
-    await this.#ask(join, (joined) => this.#joined(joined));
+    await this.#ask(join, (joined) => this.#joined(joined)).catch((error) => {
+      // The server's words are for those who write clients.
+      throw error.code === "privacy" ? otherMode(!this.#encryption) : error;
+    });
   }
 
   /** What the application gives, or gives when it is asked. */
@@ -536,10 +539,7 @@ export class Room extends EventTarget {
   #checkPrivacy(mode) {
     const isEncrypted = mode === "e2ee";
     if (isEncrypted === Boolean(this.#encryption)) return;
-    const message = isEncrypted
-      ? "This room is end-to-end encrypted: its key is needed."
-      : "This room is not end-to-end encrypted, which was asked for.";
-    throw new SluiceError({ code: "privacy", message });
+    throw otherMode(isEncrypted);
   }
 
   #closed(socket, wait = backOff(this.#attempt++)) {
@@ -912,6 +912,14 @@ export class Room extends EventTarget {
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+/** What is wrong with a room of the other privacy mode. */
+function otherMode(isEncrypted) {
+  const message = isEncrypted
+    ? "This room is end-to-end encrypted: its key is needed."
+    : "This room is not end-to-end encrypted, which was asked for.";
+  return new SluiceError({ code: "privacy", message });
 }
 
 /** How long to wait after so many attempts in vain, with a little chance so that not all come back together. */
