@@ -3,6 +3,8 @@ import Wire
 
 @testable import Control
 
+private let unclear = "unclear, behind 127.0.0.1"
+
 /// Whom proxies speak for; `Tests/EndToEnd/test_connections.py` has the same over sockets.
 @Suite struct TrustedProxiesTests {
     private static let proxies = TrustedProxies(
@@ -56,12 +58,12 @@ import Wire
     @Test(arguments: [
         ("198.51.100.1:4711", "198.51.100.1"), ("[2001:db8::1]:4711", "2001:db8::1"), ("2001:db8::1", "2001:db8::1"),
         ("[2001:db8::1]", "2001:db8::1"), ("\t198.51.100.1 ", "198.51.100.1"), ("::ffff:198.51.100.1", "198.51.100.1"),
-        // What is no address is the proxy's word for nobody: it stands for its clients.
-        ("unknown", "127.0.0.1"), ("_hidden", "127.0.0.1"), ("", "127.0.0.1"), ("198.51.100.1,", "127.0.0.1"),
-        ("198.51.100.1, nonsense", "127.0.0.1"), ("198.51.100.1:", "127.0.0.1"), ("198.51.100.1:123456", "127.0.0.1"),
-        ("198.51.100.1:x", "127.0.0.1"), ("[198.51.100.1]", "127.0.0.1"), ("[2001:db8::1", "127.0.0.1"),
-        ("[2001:db8::1]x", "127.0.0.1"), ("198.51.100.1 10.0.0.1", "127.0.0.1"), ("198.51.100.256", "127.0.0.1"),
-        ("nonsense, 198.51.100.1", "198.51.100.1"), ("198.51.100.1, nonsense, 10.0.0.5", "10.0.0.5"),
+        // What is no address is the proxy's word for nobody.
+        ("unknown", unclear), ("_hidden", unclear), ("", unclear), ("198.51.100.1,", unclear),
+        ("198.51.100.1, nonsense", unclear), ("198.51.100.1:", unclear), ("198.51.100.1:123456", unclear),
+        ("198.51.100.1:x", unclear), ("[198.51.100.1]", unclear), ("[2001:db8::1", unclear),
+        ("[2001:db8::1]x", unclear), ("198.51.100.1 10.0.0.1", unclear), ("198.51.100.256", unclear),
+        ("nonsense, 198.51.100.1", "198.51.100.1"), ("198.51.100.1, nonsense, 10.0.0.5", "unclear, behind 10.0.0.5"),
     ])
     func addressesInXForwardedFor(value: String, client: String) {
         #expect(Self.client(forwardedFor: [value]) == client)
@@ -75,20 +77,36 @@ import Wire
         ("proto=https;for=192.0.2.43", "192.0.2.43"), ("for=\"192.0.2.43:80\"", "192.0.2.43"),
         ("for=\"[2001:db8::1]:_port\"", "2001:db8::1"), ("for=192.0.2.43;host=\"a,b;for=1.1.1.1\"", "192.0.2.43"),
         ("host=\"\\\",for=1.1.1.1\";for=192.0.2.43", "192.0.2.43"),
-        ("for=unknown", "127.0.0.1"), ("for=_gazonk", "127.0.0.1"), ("for=\"_gazonk\"", "127.0.0.1"),
-        ("proto=https", "127.0.0.1"),
-        ("for=192.0.2.43, proto=https", "127.0.0.1"), ("for=192.0.2.43;for=192.0.2.44", "127.0.0.1"),
-        ("for=\"192.0.2.43", "127.0.0.1"), ("for=192.0.2.43\"", "127.0.0.1"), ("192.0.2.43", "127.0.0.1"),
-        ("for=", "127.0.0.1"), ("for=192.0.2.43,", "127.0.0.1"), ("for =192.0.2.43", "192.0.2.43"),
+        ("for=unknown", unclear), ("for=_gazonk", unclear), ("for=\"_gazonk\"", unclear),
+        ("proto=https", unclear),
+        ("for=192.0.2.43, proto=https", unclear), ("for=192.0.2.43;for=192.0.2.44", unclear),
+        ("for=\"192.0.2.43", unclear), ("for=192.0.2.43\"", unclear), ("192.0.2.43", unclear),
+        ("for=", unclear), ("for=192.0.2.43,", unclear), ("for =192.0.2.43", "192.0.2.43"),
     ])
     func addressesInForwarded(value: String, client: String) {
         #expect(Self.client(forwarded: [value]) == client)
     }
 
-    /// A client's own word in the header that its proxy doesn't write makes it nobody else.
-    @Test func headersThatDisagreeAreNotBelieved() {
+    /// A client's own word in the header that its proxy doesn't write makes it nobody else, and its proxy neither: the host's own
+    /// requests have the proxy's address too.
+    @Test(arguments: [
+        "for=198.51.100.2", "for=127.0.0.1", "for=10.0.0.5", "nonsense", "", "for=_hidden",
+        "for=198.51.100.1, nonsense",
+        "nonsense, for=10.0.0.5", "for=198.51.100.1, for=198.51.100.2",
+    ])
+    func headersThatDisagreeAreNotBelieved(forwarded: String) {
+        #expect(Self.client(forwardedFor: ["198.51.100.1"], forwarded: [forwarded]) == unclear)
+        #expect(Self.client("::ffff:127.0.0.1", forwardedFor: ["198.51.100.1"], forwarded: [forwarded]) == unclear)
+    }
+
+    @Test func headersThatAgreeAreBelieved() {
         #expect(Self.client(forwardedFor: ["198.51.100.1"], forwarded: ["for=198.51.100.1"]) == "198.51.100.1")
-        #expect(Self.client(forwardedFor: ["198.51.100.1"], forwarded: ["for=198.51.100.2"]) == "127.0.0.1")
-        #expect(Self.client(forwardedFor: ["198.51.100.1"], forwarded: ["nonsense"]) == "127.0.0.1")
+    }
+
+    /// One name for each proxy, which no client has for its address.
+    @Test func unclearClientsHaveANameOfTheirOwn() {
+        let other = Self.client("fd00::1%eth0", forwardedFor: ["198.51.100.1"], forwarded: ["for=198.51.100.2"])
+        #expect(other == "unclear, behind fd00::1" && other != unclear)
+        for name in [other, unclear] { #expect(ClientAddress.network(of: name) == name) }
     }
 }

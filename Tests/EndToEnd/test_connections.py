@@ -19,7 +19,7 @@ import raw_websocket
 from patience import figure, wait_for
 from raw_http import UPGRADE, RawHTTP
 from raw_websocket import RawWebSocket
-from sluice import Server
+from sluice import ROOT, Server
 from test_command_line import make_certificate
 from test_tokens import OFFER, SECRET, token
 
@@ -351,16 +351,20 @@ def test_nobody_else_is_believed(header):
         honest = "198.51.100.5" if header == "X_Forwarded_For" else "for=198.51.100.5"
         statuses = [guess(server, **{header: f"{lie(number)}, {honest}"}) for number in range(31)]
         assert statuses == [401] * 30 + [429]
-        # What can't be read counts for the proxy that wrote it, and for no address that is named further left.
+        # What can't be read counts for no address that is named further left, and neither for the host of the proxy that wrote it.
         statuses = [guess(server, **{header: f"{lie(number)}, nonsense\"{number}"}) for number in range(31)]
         assert statuses == [401] * 30 + [429]
+        assert guess(server) == 401
 
 
-def test_two_headers_that_disagree_are_the_proxys():
+def test_two_headers_that_disagree_lock_nobody_else_out():
     with Server(environment=PROXY) as server:
-        statuses = [guess(server, X_Forwarded_For="203.0.113.7", Forwarded=f"for=198.51.100.{n}") for n in range(31)]
-        assert statuses == [401] * 30 + [429]
-        assert guess(server, X_Forwarded_For="203.0.113.7") == 401
+        lies = [f"for=198.51.100.{number}" for number in range(28)] + ["for=127.0.0.1", "for=nonsense", "for=_hidden"]
+        assert [guess(server, X_Forwarded_For="203.0.113.7", Forwarded=lie) for lie in lies] == [401] * 30 + [429]
+        # Neither whom the headers name, nor who asks at the proxy's host itself, nor such clients of another proxy.
+        assert guess(server, X_Forwarded_For="203.0.113.7") == 401 and guess(server, Forwarded="for=198.51.100.1") == 401
+        assert guess(server) == 401
+        assert guess(server, "127.0.1.7", X_Forwarded_For="203.0.113.7", Forwarded="for=198.51.100.1") == 401
 
 
 def version_1(address, port=4711):
@@ -497,17 +501,20 @@ http {{
   upstream sluice {{ server 127.0.0.1:{port}; keepalive 4; }}
   server {{
     listen 127.0.0.1:{listen};
-    location / {{
-      proxy_pass http://sluice;
-      proxy_http_version 1.1;
-      proxy_set_header Host $host;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection $connection_upgrade;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-    }}
+    {location}
   }}
 }}
 """
+
+
+def shipped_location():
+    """What `Configs/public.yaml` tells operators of nginx to write."""
+    lines = [line.removeprefix("#") for line in (ROOT / "Configs/public.yaml").read_text().splitlines() if line.startswith("#")]
+    first = next(number for number, line in enumerate(lines) if "location / {" in line)
+    last = next(number for number, line in enumerate(lines) if number > first and line.strip() == "}")
+    location = "\n".join(lines[first:last + 1])
+    assert "proxy_pass http://127.0.0.1:8080;" in location
+    return location.replace("proxy_pass http://127.0.0.1:8080;", "proxy_pass http://sluice;")
 
 
 @pytest.mark.asyncio
@@ -518,7 +525,7 @@ async def test_nginx_with_connections_that_it_keeps(tmp_path):
             probe.bind(("127.0.0.1", 0))
             listen = probe.getsockname()[1]
         file = tmp_path / "nginx.conf"
-        file.write_text(NGINX.format(folder=tmp_path, port=server.http_port, listen=listen))
+        file.write_text(NGINX.format(folder=tmp_path, port=server.http_port, listen=listen, location=shipped_location()))
         nginx = subprocess.Popen([NGINX_PROGRAM, "-c", str(file), "-p", str(tmp_path)])
         try:
             def answers():
@@ -532,13 +539,15 @@ async def test_nginx_with_connections_that_it_keeps(tmp_path):
                 joined = await one.request("join", room="nginx", token=token())
                 assert joined["type"] == "joined", joined
                 one.abort()
-            # Limits are those of clients, not nginx'.
-            for _ in range(31):
-                with RawHTTP(listen, "127.0.0.50") as raw:
-                    status = guess_on(raw)
-            assert status == 429
+            # Limits are those of clients, not nginx', whatever they say of themselves.
+            for client, words in ((50, lambda number: {}), (52, lambda number: {"Forwarded": f"for=192.0.2.{number}"})):
+                for number in range(31):
+                    with RawHTTP(listen, f"127.0.0.{client}") as raw:
+                        status = guess_on(raw, **words(number))
+                assert status == 429
             with RawHTTP(listen, "127.0.0.51") as raw:
-                assert guess_on(raw) == 401
+                assert guess_on(raw, Forwarded="for=192.0.2.1") == 401
+            assert guess(server) == 401, "at the host itself"
         finally:
             nginx.terminate()
             nginx.wait()

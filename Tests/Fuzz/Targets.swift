@@ -294,7 +294,11 @@ private func read(_ text: [UInt8]) throws(SDPError) -> SessionDescription {
     let proxies = TrustedProxies(["127.0.0.0/8", "::1"].compactMap { IPNetwork($0) })
     for (list, elements) in [([text], []), ([], [text]), ([text], [text])] {
         let client = proxies.client(peer: "127.0.0.1", forwardedFor: list, forwarded: elements)
-        precondition(IPAddress(client) != nil)
+        let unclear = "unclear, behind "
+        precondition(
+            IPAddress(client) != nil
+                || client.hasPrefix(unclear) && proxies.contains(String(client.dropFirst(unclear.count)))
+        )
         precondition(proxies.client(peer: "192.0.2.1", forwardedFor: list, forwarded: elements) == "192.0.2.1")
     }
     _ = IPNetwork(text)

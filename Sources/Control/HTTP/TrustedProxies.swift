@@ -47,7 +47,7 @@ extension IPAddress {
 ///
 /// Each proxy adds, at the right, the address that it was asked from; what stands further left came to it from there. So lists are read
 /// from the right: as long as an address is a trusted proxy's, what it added is believed, and the first that isn't is the client's.
-/// Nothing that a client itself wrote is ever read.
+/// Nothing that a client itself wrote is ever believed.
 struct TrustedProxies: Sendable {
     private let networks: [IPNetwork]
 
@@ -63,37 +63,41 @@ struct TrustedProxies: Sendable {
 
     private func contains(_ address: IPAddress) -> Bool { networks.contains { $0.contains(address) } }
 
-    /// The client's IP address.
+    /// Whom a request's limits are of: the client's IP address, or, where a proxy's word can't be understood, a name that stands for all
+    /// such clients of that proxy. That is never the proxy's own address: whoever asks at the proxy's host without it would share the
+    /// limits of strangers.
     ///
     /// - Parameters:
     ///   - peer: The address that the connection is from.
     ///   - forwardedFor: The values of `X-Forwarded-For`, in their order.
     ///   - forwarded: The values of `Forwarded` (RFC 7239), in their order.
     func client(peer: String, forwardedFor: [String], forwarded: [String]) -> String {
-        guard contains(peer) else { return peer }
+        guard let proxy = Self.parse(Substring(peer)), contains(proxy) else { return peer }
         switch (forwardedFor.isEmpty, forwarded.isEmpty) {
         case (true, true): return peer
-        case (false, true): return walk(from: peer, forwardedFor.flatMap(Self.list))
-        case (true, false): return walk(from: peer, forwarded.flatMap(Self.elements))
+        case (false, true): return walk(from: proxy, forwardedFor.flatMap(Self.list))
+        case (true, false): return walk(from: proxy, forwarded.flatMap(Self.elements))
         case (false, false):
             // A proxy writes one of them, and passes on what a client wrote in the other: which is which nobody tells. Where they
-            // disagree nothing is believed but who asks.
-            let one = walk(from: peer, forwardedFor.flatMap(Self.list))
-            return one == walk(from: peer, forwarded.flatMap(Self.elements)) ? one : peer
+            // disagree nothing is believed of either.
+            let one = walk(from: proxy, forwardedFor.flatMap(Self.list))
+            return one == walk(from: proxy, forwarded.flatMap(Self.elements)) ? one : Self.unclear(behind: proxy)
         }
     }
 
     /// - Parameter hops: Who asked whom, from the client to the last proxy; nil where that is hidden, or no address.
-    private func walk(from peer: String, _ hops: [IPAddress?]) -> String {
-        var last = peer
+    private func walk(from proxy: IPAddress, _ hops: [IPAddress?]) -> String {
+        var last = proxy
         for hop in hops.reversed() {
-            // What can't be read is told by nobody: whoever wrote it stands for its clients.
-            guard let hop else { return last }
-            last = "\(hop)"
-            if !contains(hop) { return last }
+            guard let hop else { return Self.unclear(behind: last) }
+            last = hop
+            if !contains(hop) { break }
         }
-        return last
+        return "\(last)"
     }
+
+    /// One name for each proxy, in which nothing is that a client wrote, and which is no address.
+    private static func unclear(behind proxy: IPAddress) -> String { "unclear, behind \(proxy)" }
 
     /// `203.0.113.7, 10.0.0.1:4711, [2001:db8::1]:80`.
     private static func list(_ value: String) -> [IPAddress?] {
