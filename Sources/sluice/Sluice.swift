@@ -96,7 +96,7 @@ struct Token: AsyncParsableCommand {
     var privacy: String?
     @Flag(help: "Its expiry also ends what it began.")
     var endsCalls = false
-    @Option(help: "The file that has auth.secret; else SLUICE_AUTH_SECRET is used.")
+    @Option(help: "The file that has auth.secret; else SLUICE_AUTH_SECRET or SLUICE_AUTH_SECRET_FILE is used.")
     var config: String?
 
     func validate() throws {

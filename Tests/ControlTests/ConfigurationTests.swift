@@ -83,6 +83,94 @@ import Wire
         #expect(!configuration.warnings[0].contains("10.0.0.1"))
     }
 
+    /// They say who may do what: without them the server would start open.
+    @Test(arguments: [
+        ("SLUICE_AUTH_MOD", "SLUICE_AUTH_MODE"), ("SLUICE_AUTH_OPERATORTOKEN", "SLUICE_AUTH_OPERATOR_TOKEN"),
+        ("SLUICE_AUHT_MODE", "SLUICE_AUTH_MODE"), ("SLUICE_AUTHMODE", "SLUICE_AUTH_MODE"),
+        ("SLUICE_PRIVACY_MODE", "SLUICE_PRIVACY_DEFAULT_MODE"),
+        ("SLUICE_HTTP_ALLOWED_ORIGIN", "SLUICE_HTTP_ALLOWED_ORIGINS"),
+        ("SLUICE_AUTH_SECRETFILE", "SLUICE_AUTH_SECRET_FILE"), ("SLUICE_HTTP_PORT_8080_TLS", "SLUICE_HTTP"),
+        ("SLUICE_WEBHOOKS_SECRET", "that exists:"), ("SLUICE_CLUSTER_SECRET", "that exists:"),
+        ("SLUICE_AUTH_", "SLUICE_AUTH"),
+        ("SLUICE_AUTH_MODE_FILE", "SLUICE_AUTH_MODE"),
+        ("SLUICE_AUTH_\(String(repeating: "X", count: 500))", "that exists:"),
+    ])
+    func misspeltVariablesThatMatterStopTheStart(name: String, suggestion: String) {
+        let error = #expect(throws: ConfigurationError.self) { try load("", environment: [name: "token-of-mine"]) }
+        #expect(error?.problems.map(\.key) == [name])
+        #expect(error?.description.contains("exists") == true && error?.description.contains("token-of-mine") == false)
+        #expect(error?.problems.first?.expected.contains(suggestion) == true)
+    }
+
+    /// A Service called sluice, and others beside it.
+    @Test(arguments: [
+        "SLUICE_PORT", "SLUICE_SERVICE_HOST", "SLUICE_SERVICE_PORT", "SLUICE_SERVICE_PORT_HTTP_ALT",
+        "SLUICE_PORT_8080_TCP", "SLUICE_PORT_8080_TCP_PROTO", "SLUICE_PORT_8080_TCP_PORT",
+        "SLUICE_PORT_8080_TCP_ADDR", "SLUICE_HTTP_PORT", "SLUICE_HTTP_SERVICE_HOST", "SLUICE_HTTP_SERVICE_PORT",
+        "SLUICE_HTTP_SERVICE_PORT_WEB", "SLUICE_HTTP_PORT_80_TCP", "SLUICE_HTTP_PORT_80_TCP_ADDR",
+        "SLUICE_HTTP_PORT_40000_UDP", "SLUICE_HTTP_PORT_9_SCTP_PROTO", "SLUICE_AUTH_PORT",
+        "SLUICE_AUTH_PROXY_SERVICE_HOST", "SLUICE_MEDIA_PORT_40000_UDP_PORT", "SLUICE_TYPO", "SLUICE_LOG_LEVL",
+    ])
+    func othersAreOnlyTold(name: String) throws {
+        let configuration = try load("", environment: [name: "tcp://10.0.0.1:80"])
+        #expect(configuration.warnings.map { $0.hasPrefix("\(name):") } == [true])
+    }
+
+    @Test(arguments: ["", "\n", "\r\n", "\n\n"])
+    func secretsAreReadFromFiles(end: String) throws {
+        let secret = "0123456789abcdef 0123456789ABCDEF"
+        try withFile(Data((secret + end).utf8)) { path in
+            let configuration = try load(
+                "auth: { mode: token, secret: another-secret-of-32-characters-or-more }\n",
+                environment: ["SLUICE_AUTH_SECRET_FILE": path, "SLUICE_AUTH_OPERATOR_TOKEN_FILE": path]
+            )
+            #expect(configuration.tokenSecret == secret && configuration.operatorToken == secret)
+            #expect(configuration.warnings.isEmpty)
+        }
+    }
+
+    @Test func secretsInFilesAreChecked() throws {
+        for (text, found) in [
+            ("short\n", "5 characters"), ("\n", "0 characters"), ("replace-me-replace-me", "the word"),
+        ] {
+            try withFile(Data(text.utf8)) { path in
+                let error = #expect(throws: ConfigurationError.self) {
+                    try load("", environment: ["SLUICE_AUTH_OPERATOR_TOKEN_FILE": path])
+                }
+                #expect(error?.problems.map(\.key) == ["auth.operatorToken"])
+                #expect(error?.problems.first?.found.hasPrefix(found) == true)
+            }
+        }
+    }
+
+    @Test func filesOfSecretsThatCannotBeUsedStopTheStart() throws {
+        let mode = "auth: { mode: token }\n"
+        for path in ["/nowhere/at-all", "/", ""] {
+            #expect(problems(mode, environment: ["SLUICE_AUTH_SECRET_FILE": path]) == ["SLUICE_AUTH_SECRET_FILE"])
+        }
+        try withFile(Data([0xFF, 0xFE, 0x00])) { path in
+            #expect(problems(mode, environment: ["SLUICE_AUTH_SECRET_FILE": path]) == ["SLUICE_AUTH_SECRET_FILE"])
+        }
+        try withFile(Data("the-token-of-a-file".utf8)) { path in
+            let both = ["SLUICE_AUTH_OPERATOR_TOKEN": "a-token-of-my-own", "SLUICE_AUTH_OPERATOR_TOKEN_FILE": path]
+            let error = #expect(throws: ConfigurationError.self) { try load(mode, environment: both) }
+            #expect(error?.problems.map(\.key) == ["SLUICE_AUTH_OPERATOR_TOKEN_FILE"])
+            #expect(error?.description.contains("SLUICE_AUTH_OPERATOR_TOKEN as well") == true)
+        }
+        // What is no secret has no such variable.
+        #expect(
+            problems("", environment: ["SLUICE_HTTP_TLS_PRIVATE_KEY_FILE": "/dev/null"])
+                == ["SLUICE_HTTP_TLS_PRIVATE_KEY_FILE"]
+        )
+    }
+
+    private func withFile(_ data: Data, _ body: (String) throws -> Void) throws {
+        let file = FileManager.default.temporaryDirectory.appendingPathComponent("sluice-\(UUID())")
+        try data.write(to: file)
+        defer { try? FileManager.default.removeItem(at: file) }
+        try body(file.path)
+    }
+
     @Test func proxiesAndAudiencesAreRead() throws {
         let yaml = "http: { trustedProxies: [127.0.0.1, \"fd00::/8\"] }\nauth: { audience: sluice }\n"
         let configuration = try load(yaml)

@@ -102,13 +102,31 @@ typo: 1
 
 
 def test_what_kubernetes_sets_stops_nothing():
-    injected = {"SLUICE_PORT": "tcp://10.0.0.1:8080", "SLUICE_SERVICE_HOST": "10.0.0.1", "SLUICE_PORT_8080_TCP_ADDR": "10.0.0.1"}
+    injected = {"SLUICE_PORT": "tcp://10.0.0.1:8080", "SLUICE_SERVICE_HOST": "10.0.0.1", "SLUICE_PORT_8080_TCP_ADDR": "10.0.0.1",
+                "SLUICE_HTTP_PORT": "tcp://10.0.0.1:80", "SLUICE_HTTP_SERVICE_PORT_WEB": "80", "SLUICE_HTTP_PORT_80_TCP": "tcp://10.0.0.1:80"}
     checked = run("check-config", str(ROOT / "Configs/local.yaml"), environment=injected)
     assert checked.returncode == 0
     assert [line.split(":")[0] for line in checked.stderr.splitlines()] == sorted(injected) and "10.0.0.1" not in checked.stderr
     with Server(environment=injected) as server:
         assert urllib.request.urlopen(f"{server.url}/healthz").status == 200
         assert all(name in server.log_text() for name in injected) and "10.0.0.1" not in server.log_text()
+
+
+@pytest.mark.parametrize("arguments", [["serve", "--media-port", "0"], ["check-config", str(ROOT / "Configs/local.yaml")],
+                                       ["token", "--role", "view"]], ids=lambda arguments: arguments[0])
+def test_a_misspelt_variable_that_matters_stops_the_start(arguments):
+    result = run(*arguments, environment={"SLUICE_AUTH_MOD": "token", "SLUICE_AUTH_SECRET": "0123456789abcdef0123456789abcdef"})
+    assert result.returncode == 1 and "SLUICE_AUTH_MOD: " in result.stderr and "such as SLUICE_AUTH_MODE:" in result.stderr
+    assert result.stdout == "" and "0123456789abcdef" not in result.stderr
+
+
+def test_a_secret_may_be_in_a_file_of_its_own(tmp_path):
+    file = tmp_path / "secret"
+    file.write_text("0123456789abcdef0123456789abcdef\n")
+    assert run("token", "--role", "view", environment={"SLUICE_AUTH_SECRET_FILE": str(file)}).stdout.count(".") == 2
+    file.unlink()
+    result = run("token", "--role", "view", environment={"SLUICE_AUTH_SECRET_FILE": str(file)})
+    assert result.returncode == 1 and "SLUICE_AUTH_SECRET_FILE: " in result.stderr and result.stdout == ""
 
 
 def test_the_environment_is_checked_as_it_is_served():

@@ -57,11 +57,12 @@ extension ServerConfiguration {
 private struct ConfigurationReader {
     private var values: [String: ConfigurationValues.Value]
     private let lines: [String: Int]
-    private(set) var problems: [ConfigurationProblem] = []
+    private(set) var problems: [ConfigurationProblem]
 
     init(_ values: ConfigurationValues) {
         self.values = values.values
         lines = values.lines
+        problems = values.problems
     }
 
     mutating func read() -> ServerConfiguration {
@@ -294,7 +295,8 @@ private struct ConfigurationReader {
             }
         case .scalar("token"):
             configuration.authorization = .token
-            if !problems.contains(where: { $0.key.hasPrefix("auth.") }), configuration.operatorToken == nil,
+            if !problems.contains(where: { $0.key.hasPrefix("auth.") || $0.key.hasPrefix("SLUICE_AUTH_") }),
+                configuration.operatorToken == nil,
                 configuration.tokenSecret == nil,
                 configuration.tokenPublicKeys.isEmpty
             {

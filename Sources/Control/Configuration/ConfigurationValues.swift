@@ -21,8 +21,10 @@ struct ConfigurationValues {
     private(set) var values: [String: Value] = [:]
     /// The lines of a file that they stand on, from 1; those of a list's entries by `key[place]`.
     private(set) var lines: [String: Int] = [:]
-    /// Environment variables that look like ours, and are none.
+    /// Environment variables that look like ours, are none, and stop nothing.
     private(set) var unknownVariables: [String] = []
+    /// What is wrong with others.
+    private(set) var problems: [ConfigurationProblem] = []
 
     init() {}
 
@@ -68,16 +70,46 @@ struct ConfigurationValues {
     /// Reads environment variables that begin with `SLUICE_`. Lists are separated by commas.
     init(environment: [String: String]) {
         for (name, value) in environment where name.hasPrefix("SLUICE_") {
-            guard let key = ConfigurationKey.all.first(where: { $0.environmentName == name }) else {
-                // Others may have set it: Kubernetes does for each Service, SLUICE_PORT for one that is called sluice.
+            if let key = ConfigurationKey.all.first(where: { $0.environmentName == name }) {
+                values[key.path] =
+                    key.isList
+                    ? .list(value.split(separator: ",").map { .scalar($0.trimmingCharacters(in: .whitespaces)) })
+                    : .scalar(value)
+            } else if let key = ConfigurationKey.all.first(where: { $0.fileVariable == name }) {
+                readSecret(key, from: value, isSetToo: environment[key.environmentName] != nil)
+            } else if EnvironmentVariable.mayBeMeant(name) {
+                // What it is set to may be a secret.
+                let nearest = EnvironmentVariable.nearest(to: name).map { ", such as \($0.name)" } ?? ""
+                problems.append(
+                    ConfigurationProblem(
+                        key: name,
+                        found: "a variable that nothing reads",
+                        expected: "one that exists\(nearest): see Docs/Operations.md"
+                    )
+                )
+            } else {
                 unknownVariables.append(name)
-                continue
             }
-            values[key.path] =
-                key.isList
-                ? .list(value.split(separator: ",").map { .scalar($0.trimmingCharacters(in: .whitespaces)) })
-                : .scalar(value)
         }
+    }
+
+    /// Reads a secret from the file that a variable names.
+    private mutating func readSecret(_ key: ConfigurationKey, from path: String, isSetToo: Bool) {
+        func problem(_ found: String, _ expected: String) -> ConfigurationProblem {
+            ConfigurationProblem(key: key.fileVariable ?? key.path, found: found, expected: expected)
+        }
+        guard !isSetToo else {
+            problems.append(problem("\(key.environmentName) as well", "one of the two"))
+            return
+        }
+        guard let data = FileManager.default.contents(atPath: path), let text = String(data: data, encoding: .utf8)
+        else {
+            problems.append(problem("a file that can't be read, or is no text", "the path of a file with the secret"))
+            return
+        }
+        // Editors and `echo` end files with one, and no secret can have one: headers bring it.
+        let end = text.lastIndex { $0 != "\n" && $0 != "\r\n" }
+        values[key.path] = .scalar(end.map { String(text[...$0]) } ?? "")
     }
 
     /// Sets a value, in place of any that is there.
@@ -89,6 +121,7 @@ struct ConfigurationValues {
         for key in other.values.keys { lines = lines.filter { $0.key != key && !$0.key.hasPrefix("\(key)[") } }
         lines.merge(other.lines) { $1 }
         unknownVariables += other.unknownVariables
+        problems += other.problems
     }
 
     private mutating func flatten(_ sections: Node.Mapping, prefix: String) {
@@ -125,6 +158,8 @@ struct ConfigurationValues {
 struct ConfigurationKey {
     let path: String
     var isList = false
+    /// Whether it may be in a file of its own.
+    var isSecret: Bool { path == "auth.secret" || path == "auth.operatorToken" }
 
     init(_ path: String, isList: Bool = false) {
         self.path = path
@@ -161,4 +196,6 @@ struct ConfigurationKey {
         }
         return name
     }
+    /// The environment variable that names the file with a secret; nil for what is none.
+    var fileVariable: String? { isSecret ? "\(environmentName)_FILE" : nil }
 }
