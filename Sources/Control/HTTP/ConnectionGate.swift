@@ -35,6 +35,10 @@ final class ConnectionGate: ChannelDuplexHandler {
     private var expectsContinue = false
     /// Whether the answer that is being written is the connection's last, as it says.
     private var closesAfterAnswer = false
+    /// Whether a request was passed on, or none was before the connection became a WebSocket.
+    private var hasPassedRequest = false
+    /// Whether one more than the WebSocket closes the connection.
+    private var awaitsOtherClose = false
 
     /// - Parameters:
     ///   - encoder: The HTTP handlers before this one.
@@ -73,6 +77,7 @@ final class ConnectionGate: ChannelDuplexHandler {
                 return
             }
             openRequests += 1
+            hasPassedRequest = true
             expectsContinue =
                 head.version.minor >= 1
                 && head.headers[canonicalForm: "Expect"].contains { $0.lowercased() == "100-continue" }
@@ -162,9 +167,23 @@ final class ConnectionGate: ChannelDuplexHandler {
         promise?.succeed()
     }
 
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        // Who waits for a first request, and never got one, closes all of the connection now. The WebSocket does the same, when it has
+        // said what it has to say.
+        if case .webSocket = state, event as? ChannelEvent == .inputClosed, !hasPassedRequest {
+            awaitsOtherClose = true
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
+
     func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
+        guard case .webSocket = state else { return context.close(mode: mode, promise: promise) }
         // Who answers requests is done when the client has closed its half; the WebSocket may have something to say still.
-        if case .webSocket = state, mode == .output {
+        if mode == .output {
+            promise?.succeed()
+        } else if mode == .all, awaitsOtherClose {
+            // Whichever of the two comes first: the second closes.
+            awaitsOtherClose = false
             promise?.succeed()
         } else {
             context.close(mode: mode, promise: promise)
