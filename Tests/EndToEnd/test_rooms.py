@@ -478,6 +478,60 @@ async def test_a_locked_room_is_open_again_without_its_host(server):
         assert (await late.request("join", room="unlock"))["type"] == "joined"
 
 
+async def stay(server, room, action="return", **more):
+    """Joins on a socket of its own, and leaves. What `joined` said, or the refusal."""
+    async with client(server) as one:
+        joined = await one.request("join", room=room, **more)
+        if joined["type"] == "joined":
+            assert (await one.request("leave", **({"action": action} if action else {})))["type"] == "left"
+        return joined
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("locked", [True, False])
+async def test_a_room_waits_for_the_host_who_was_alone_in_it(server, locked):
+    room = f"alone-{locked}"
+    async with client(server) as host, client(server) as again:
+        resume = (await host.request("join", room=room, name="Host"))["resume"]
+        if locked:
+            await host.request("update", action="lock")
+        assert (await host.request("leave", action="return"))["type"] == "left"
+        # Nobody makes the room anew meanwhile, in another mode or as its host.
+        refused = await stay(server, room, privacy="e2ee")
+        assert refused["code"] == ("forbidden" if locked else "privacy")
+        if locked:
+            assert await whip(server, f"{room}/camera/whip") == (403, "The room is locked.")
+        else:
+            assert (await stay(server, room))["rights"] == ["view", "publish"]
+        joined = await again.request("join", room=room, resume=resume)
+        assert "host" in joined["rights"] and joined["locked"] is locked and not joined["resumed"]
+        # Who leaves for good is not waited for.
+        await again.request("leave")
+        anew = await stay(server, room, None, privacy="e2ee")
+        assert "host" in anew["rights"] and not anew["locked"], "another room"
+
+
+@pytest.mark.asyncio
+async def test_who_left_before_a_lock_or_a_removal_is_a_stranger_after_it(server):
+    room = "collected"
+    async with client(server) as host, client(server) as guest, client(server) as other:
+        await host.request("join", room=room)
+        collected = [(await stay(server, room))["resume"] for _ in range(3)]
+        resume = (await guest.request("join", room=room))["resume"]
+        peer = (await other.request("join", room=room))["peer"]
+        await host.request("update", action="lock")
+        for earlier in collected:
+            assert (await stay(server, room, resume=earlier)).get("code") == "forbidden"
+        # A page that is loaded again in a locked room is let in, once for each time.
+        await guest.request("leave", action="return")
+        second = await stay(server, room, resume=resume)
+        assert second["type"] == "joined"
+        assert (await stay(server, room, resume=resume))["code"] == "forbidden"
+        # Nor does anybody come back who has another stay in reserve.
+        await host.request("update", action="remove", peer=peer)
+        assert (await stay(server, room, resume=second["resume"])).get("code") == "forbidden"
+
+
 @pytest.mark.asyncio
 async def test_who_wants_nothing_by_itself_any_more_is_sent_nothing(server):
     async with client(server) as ann, client(server) as ben:

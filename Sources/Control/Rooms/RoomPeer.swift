@@ -109,11 +109,8 @@ struct Room: Sendable {
     /// Those who only watch.
     var viewerCount = 0
 
-    /// Who left and may come back as what they were, by the secrets of their stays: the last of them.
-    var returning: [Returning] = []
-    /// How often a host left who may come back, and whether the lock waits for the last of them.
-    var hostDepartures = 0
-    var awaitsHost = false
+    /// Who left and may come back as what they were.
+    var returns: Returns
 
     /// Who came and went since others were told.
     var arrivals: [String] = []
@@ -123,15 +120,14 @@ struct Room: Sendable {
     /// Who speaks, and how loud in -dBov, the loudest first.
     var speakers: [(key: StreamKey, level: UInt8)] = []
 
-    var isEmpty: Bool { peers.isEmpty && streams.isEmpty }
-
-    /// Somebody who left because their page went away: it may only be loaded again.
-    struct Returning: Sendable {
-        let resumption: String
-        let isHost: Bool
+    /// - Parameter capacity: Returns that it waits for at most.
+    init(privacy: PrivacyMode, capacity: Int) {
+        self.privacy = privacy
+        returns = Returns(capacity: capacity)
     }
 
-    func returning(_ resumption: String?) -> Returning? {
-        returning.first { $0.resumption == resumption }
+    /// Whether it can be forgotten: a host who may come back finds it as it was.
+    func isEmpty(at now: ContinuousClock.Instant) -> Bool {
+        peers.isEmpty && streams.isEmpty && !returns.awaitsHost(at: now)
     }
 }

@@ -74,7 +74,7 @@ extension StreamDirectory {
         var rights = request.rights
         // Whoever may use one stream has no say about the others.
         if request.onlyStream != nil { rights.remove(.host) }
-        let earlier = existing?.returning(request.resumption)
+        let earlier = existing?.returns.ticket(request.resumption, at: .now)
         if earlier?.isHost == true, request.mayBecomeHost, rights.contains(.publish), request.onlyStream == nil {
             rights.insert(.host)
         }
@@ -98,8 +98,8 @@ extension StreamDirectory {
         )
         roomPeers[peer.id] = peer
         roomPeersByResumption[peer.resumption] = peer.id
-        var room = existing ?? Room(privacy: privacy)
-        room.returning.removeAll { $0.resumption == request.resumption }
+        var room = existing ?? makeRoom(privacy: privacy)
+        if let earlier { room.returns.use(earlier) }
         room.peers.append(peer.id)
         if peer.isAnnounced { room.arrivals.append(peer.id) } else { room.viewerCount += 1 }
         rooms[request.room] = room
@@ -174,17 +174,18 @@ extension StreamDirectory {
         } else {
             room.viewerCount -= 1
         }
-        if returns {
-            room.returning.append(Room.Returning(resumption: peer.resumption, isHost: peer.rights.contains(.host)))
-            if room.returning.count > limits.peersPerRoom { room.returning.removeFirst() }
-        }
-        let mayReturnAsHost = returns && room.isLocked && peer.rights.contains(.host)
-        if mayReturnAsHost {
-            room.awaitsHost = true
-            room.hostDepartures += 1
+        // A room that waits for its host takes a place, as somebody in it would.
+        if returns, rooms.count <= limits.peers {
+            let ticket = Returns.Ticket(
+                resumption: peer.resumption,
+                isHost: peer.rights.contains(.host),
+                address: peer.address,
+                expires: .now + limits.roomResume
+            )
+            room.returns.add(ticket, at: .now)
+            if ticket.isHost { stopAwaitingHost(of: peer.room, at: ticket.expires) }
         }
         rooms[peer.room] = room
-        if mayReturnAsHost { stopAwaitingHost(of: peer.room, departures: room.hostDepartures) }
         unlockWithoutHost(peer.room)
         announcePresence(in: peer.room, ofViewer: !peer.isAnnounced)
         forgetRoomIfEmpty(peer.room)
@@ -192,7 +193,7 @@ extension StreamDirectory {
 
     /// Nobody else could open it again.
     private func unlockWithoutHost(_ id: ResourceIdentifier) {
-        guard let room = rooms[id], room.isLocked, !room.awaitsHost,
+        guard let room = rooms[id], room.isLocked, !room.returns.awaitsHost(at: .now),
             !room.peers.contains(where: { roomPeers[$0]?.rights.contains(.host) == true })
         else { return }
         rooms[id]?.isLocked = false
@@ -200,17 +201,20 @@ extension StreamDirectory {
     }
 
     /// A host who loads the page again finds the room as it was: it is waited for as long as for a socket.
-    private func stopAwaitingHost(of id: ResourceIdentifier, departures: Int) {
+    ///
+    /// Whatever room there is by then, one made anew too, this does what its own state asks for.
+    private func stopAwaitingHost(of id: ResourceIdentifier, at expiry: ContinuousClock.Instant) {
         Task {
-            try? await Task.sleep(for: limits.roomResume)
-            guard rooms[id]?.hostDepartures == departures else { return }
-            rooms[id]?.awaitsHost = false
+            try? await Task.sleep(until: expiry)
             unlockWithoutHost(id)
+            forgetRoomIfEmpty(id)
         }
     }
 
+    func makeRoom(privacy: PrivacyMode) -> Room { Room(privacy: privacy, capacity: limits.peersPerRoom) }
+
     func forgetRoomIfEmpty(_ id: ResourceIdentifier) {
-        if rooms[id]?.isEmpty == true { rooms[id] = nil }
+        if rooms[id]?.isEmpty(at: .now) == true { rooms[id] = nil }
     }
 
     private func resume(_ id: String, on socket: ControlSocket) {
@@ -261,11 +265,13 @@ extension StreamDirectory {
         switch action {
         case "lock", "unlock":
             rooms[peer.room]?.isLocked = action == "lock"
+            if action == "lock" { rooms[peer.room]?.returns.dropGuests() }
             broadcast(["type": "room-updated", "locked": .bool(action == "lock")], in: peer.room)
         case "end": end(peer.room)
         case "remove", "mute":
             guard let subject, let other = roomPeers[subject], other.room == peer.room else { throw .noSuchPeer }
             if action == "remove" {
+                rooms[peer.room]?.returns.drop(from: other.address)
                 dismiss(subject, reason: "The host removed you.")
             } else {
                 if let stream, streams[stream]?.owner != .roomPeer(subject) { throw .noSuchStream }
@@ -284,6 +290,7 @@ extension StreamDirectory {
         guard let room = rooms[id] else { return }
         // Nobody is left to be told of what each of the others takes along.
         rooms[id]?.peers = []
+        rooms[id]?.returns = Returns(capacity: limits.peersPerRoom)
         for key in room.streams { endStream(key) }
         for peer in room.peers { dismiss(peer, reason: "The host ended the room.") }
     }

@@ -20,7 +20,7 @@ actor StreamDirectory {
     private let clock = ContinuousClock()
 
     var streams: [StreamKey: PublishedStream] = [:]
-    /// The rooms that somebody is in, or that have streams.
+    /// The rooms that somebody is in, that have streams, or that wait for their host.
     var rooms: [ResourceIdentifier: Room] = [:]
     /// Everybody in a room, by id; and by what resumes his stay.
     var roomPeers: [String: RoomPeer] = [:]
@@ -443,7 +443,7 @@ actor StreamDirectory {
     /// A stream that was not there before, in a room that it may be the first of.
     func begin(_ stream: PublishedStream) {
         streams[stream.key] = stream
-        rooms[stream.key.room, default: Room(privacy: stream.privacy)].streams.append(stream.key)
+        rooms[stream.key.room, default: makeRoom(privacy: stream.privacy)].streams.append(stream.key)
     }
 
     /// Ends a stream with all its sessions.
