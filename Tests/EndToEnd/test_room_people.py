@@ -180,3 +180,27 @@ async def test_a_page_that_is_loaded_again_is_what_it_was(server):
         await says(bob, "#error", "removed")
         await bob.click("#join")
         await says(bob, "#error", "locked")
+
+
+@pytest.mark.asyncio
+async def test_a_copy_of_the_tab_takes_the_call_over_for_good(server):
+    async with chromium(frame_rate=10) as browser:
+        first = await enter(browser, server, "copied", "Ann")
+        peer = await first.evaluate("sluiceRoom().peer")
+        # The browser copies what the tab has stored.
+        async with first.expect_popup() as opened:
+            await first.evaluate("() => { window.open(location.href); }")
+        copy = await opened.value
+        await copy.wait_for_selector("#placeholder[hidden]", state="attached")
+        await copy.click("#join")
+        await says(first, "#error", "another tab")
+        assert await first.is_hidden("#inside") and await first.is_visible("#join")
+        await copy.wait_for_selector("#inside:not([hidden])")
+        assert await copy.evaluate("sluiceRoom().peer") == peer
+        # Who joins again in the first tab is somebody else, and the copy stays where it is.
+        await first.click("#join")
+        await first.wait_for_selector("#inside:not([hidden])")
+        assert await first.evaluate("sluiceRoom().peer") != peer
+        await copy.wait_for_selector(".tile[data-own=false]")
+        assert await copy.evaluate("[sluiceRoom().state, sluiceRoom().peer]") == ["joined", peer]
+        assert first.problems == []

@@ -357,6 +357,10 @@ async def test_a_stay_is_resumed_on_another_socket(server):
         async with client(server) as second:
             again = await second.request("join", room="resume", resume=joined["resume"])
             assert again["resumed"] and again["peer"] == joined["peer"]
+            # It is for good: two that have one secret would throw each other out for ever.
+            left = await first.next("left")
+            assert left["code"] == "resumed-elsewhere" and "another tab" in left["reason"] and "id" not in left
+            assert (await second.request("ping"))["type"] == "pong"
             with pytest.raises(websockets.ConnectionClosed):
                 while True:
                     await asyncio.wait_for(first.socket.recv(), 5)

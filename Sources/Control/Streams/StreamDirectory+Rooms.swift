@@ -62,6 +62,10 @@ extension StreamDirectory {
     }
 
     private static let expired = "The token has expired."
+    private static let resumedElsewhere: JSONValue = [
+        "type": "left", "code": "resumed-elsewhere",
+        "reason": "You are in this room in another tab or window now.",
+    ]
 
     /// Lets somebody into a room.
     ///
@@ -219,6 +223,9 @@ extension StreamDirectory {
 
     private func resume(_ id: String, on socket: ControlSocket) {
         guard var peer = roomPeers[id] else { return }
+        // A copy of a page has the secret too. Were this not for good, the two would throw each other out for ever; a client that lost
+        // this socket doesn't listen to it any more.
+        peer.socket?.send(Self.resumedElsewhere)
         peer.socket?.end("The session went on on another socket.")
         peer.socket = socket
         peer.departures += 1

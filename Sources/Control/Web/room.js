@@ -274,6 +274,8 @@ function leave() {
 }
 
 async function left({ reason, error }) {
+  // The stay is the other tab's now: who joins again here is somebody new, and throws nobody out.
+  if (error?.code === "resumed-elsewhere") forgetStay();
   recordButton.stop();
   room = null;
   own.end();

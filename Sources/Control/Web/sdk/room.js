@@ -700,7 +700,8 @@ export class Room extends EventTarget {
         this.#emit("room-updated", message);
         break;
       case "left":
-        this.#end(null, message.reason);
+        // With a code also what an application does about it may be another thing.
+        this.#end(message.code ? new SluiceError({ code: message.code, message: message.reason }) : null, message.reason);
         break;
       case "error":
         this.#emit("error", new SluiceError(message));
