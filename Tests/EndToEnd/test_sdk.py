@@ -744,3 +744,25 @@ async def test_what_was_asked_of_streams_outlives_the_server(own_server):
                 return told(since) == expected
             await until(told_again, 20, f"after {what} it is told again: {expected}")
         assert await bob.evaluate("errors") == []
+
+
+@pytest.mark.asyncio
+async def test_a_room_is_held_only_for_a_page_that_can_come_back(server):
+    """Who has not asked for the secret of the stay is somebody new after the page is loaded again, and would wait for itself."""
+    async with chromium() as browser:
+        for room, asks, left in [("not-held", False, {"type": "leave"}), ("held", True, {"type": "leave", "action": "return"})]:
+            page, wire = await sdk_page(browser, server)
+            await page.evaluate("enter", {"room": room})
+            if asks:
+                assert await page.evaluate("room.resumption.length") == 32
+            await page.evaluate("() => { dispatchEvent(new Event('pagehide')); }")
+            assert await page.evaluate("room.state") == "left"
+
+            async def said():
+                return wire.sent[-1]
+            await until(said, 5, "the page says that it goes")
+            assert wire.sent[-1] == left
+            await page.reload()
+            await page.evaluate("() => {" + JOIN + "}")
+            await page.evaluate("enter", {"room": room})
+            assert await page.evaluate("room.rights.includes('host')") is not asks

@@ -127,6 +127,7 @@ export class Room extends EventTarget {
   #unreadable = new WeakSet();
   #offers = Promise.resolve();
   #toldEncodings = new Map();
+  /** Whether the application has asked for what it comes back by. */ #isKept = false;
   #sizing = null;
   #renewing = null;
   #renewals = 0;
@@ -140,12 +141,13 @@ export class Room extends EventTarget {
     this.#url = url.href;
     const { signal } = this.#ending;
     globalThis.addEventListener?.("online", () => this.#probe(), { signal });
-    // It may be loaded again, and then come back as what it was.
-    globalThis.addEventListener?.("pagehide", () => this.#leave({ action: "return" }), { signal });
+    // It may be loaded again, and then come back as what it was: the room is only held for who can.
+    globalThis.addEventListener?.("pagehide", () => this.#leave(this.#isKept ? { action: "return" } : {}), { signal });
   }
 
   /** @type {string} A secret by which a page that is loaded again comes back as what it was: see `join`. */
   get resumption() {
+    this.#isKept = true;
     return this.#resume;
   }
 
