@@ -141,6 +141,11 @@ public struct OutgoingMedia: Sendable {
         return nil
     }
 
+    /// The tracks that the client has accepted, in one pass.
+    public var acceptedTracks: Set<TrackID> {
+        Set(lines.lazy.compactMap { $0.sending?.isAccepted == true ? $0.sending?.track.track : nil })
+    }
+
     /// The MID of a track's m-line; nil where the client has declined it.
     public func mid(of track: TrackID) -> String? {
         lines.first { $0.sending?.track.track == track && $0.sending?.isAccepted != false }?.mid

@@ -93,6 +93,13 @@ struct RoomPeer: Sendable {
 
     func mayUse(_ key: StreamKey) -> Bool { onlyStream == nil || onlyStream == key.stream.text }
 
+    /// Those of his streams of which he has accepted a track. All wait while the operator lists everybody's, so this looks at each
+    /// m-line once.
+    var receivedStreams: [StreamKey] {
+        let accepted = outgoing.acceptedTracks
+        return subscribed.compactMap { accepted.isDisjoint(with: $1) ? nil : $0 }
+    }
+
     /// Whether others are told that he is there: those who only watch are counted.
     var isAnnounced: Bool { rights.contains(.publish) }
 }

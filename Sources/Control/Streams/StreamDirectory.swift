@@ -375,9 +375,7 @@ actor StreamDirectory {
             guard let receiving = peer.receiving, receiving.isAdded, let session = sessions[receiving.session] else {
                 continue
             }
-            for (key, tracks) in peer.subscribed where tracks.contains(where: { peer.outgoing.ssrc(of: $0) != nil }) {
-                inRooms[key, default: []].append(session.peer)
-            }
+            for key in peer.receivedStreams { inRooms[key, default: []].append(session.peer) }
         }
         return streams.values.map { stream in
             RosterEntry(
