@@ -55,7 +55,7 @@ import Wire
         return peer
     }
 
-    private static let local = LocalEndpoint(
+    static let local = LocalEndpoint(
         credentials: ICECredentials(usernameFragment: "localUfrag12", password: "localPassword1234567890a"),
         fingerprint: CertificateFingerprint(algorithm: .sha256, digest: Array(repeating: 0xAB, count: 32)),
         addresses: [.init(ip: .loopbackV4, port: 40000)],

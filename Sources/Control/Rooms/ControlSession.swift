@@ -158,33 +158,31 @@ struct ControlSession: Sendable {
         let activity = ControlActivity()
         /// The room's peer that the client is.
         var peer: String?
-        private let perSecond: Double
-        private let burst: Double
-        private var credit: Double
-        private var refilledAt = ContinuousClock.now
+        private var messages: Allowance
+        /// Bytes of messages that are read aside.
+        var long: Allowance
 
         init(limits: Limits) {
-            perSecond = limits.controlMessagesPerSecond
-            burst = limits.controlMessageBurst
-            credit = burst
+            messages = Allowance(perSecond: limits.controlMessagesPerSecond, burst: limits.controlMessageBurst)
+            long = Allowance(perSecond: limits.longMessageBytesPerSecond, burst: limits.longMessageBytesBurst)
         }
 
         /// - Parameter count: What the message counts as.
-        mutating func admitsMessage(_ count: Int = 1) -> Bool {
-            let now = ContinuousClock.now
-            let elapsed = refilledAt.duration(to: now)
-            refilledAt = now
-            let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
-            credit = min(burst, credit + perSecond * seconds)
-            credit -= Double(count)
-            return credit >= 0
-        }
+        mutating func admitsMessage(_ count: Int = 1) -> Bool { messages.use(count) == .zero }
     }
 
     private func receive(_ text: [UInt8], _ state: inout State, _ socket: ControlSocket) async {
         var id: JSONValue?
         do throws(Problem) {
-            let message = try await parse(text, isStranger: state.peer == nil)
+            if text.count > limits.controlRequestBytes {
+                // Whoever is in no room has no long messages to send.
+                if state.peer == nil { throw .tooLarge(maximum: limits.controlRequestBytes) }
+                // Too many close nothing: in a large room each answer is long, and there are as many as changes.
+                let delay = state.long.use(text.count)
+                if delay > .zero { try? await Task.sleep(for: delay) }
+                if socket.isOver { return }
+            }
+            let message = try await parse(text)
             id = message.id
             guard var reply = try await carryOut(message, &state, socket) else { return }
             if let id, case .object(var object) = reply {
@@ -204,20 +202,16 @@ struct ControlSession: Sendable {
         let limits = limits
         if let known { return known }
         guard text.count > limits.controlRequestBytes else { return ClientMessage.identifier(in: text, limits: limits) }
-        return await LongReading.run { ClientMessage.identifier(in: text, limits: limits) }
+        return await LongReading.shared.run(for: address) { ClientMessage.identifier(in: text, limits: limits) }
     }
 
-    /// - Parameter isStranger: Whether he is in no room: then he has no long messages to send.
-    private func parse(_ text: [UInt8], isStranger: Bool) async throws(Problem) -> ClientMessage {
-        if isStranger, text.count > limits.controlRequestBytes {
-            throw .tooLarge(maximum: limits.controlRequestBytes)
-        }
+    private func parse(_ text: [UInt8]) async throws(Problem) -> ClientMessage {
         do throws(ClientMessage.Refusal) {
             let limits = limits
             guard text.count > limits.controlRequestBytes else {
                 return try ClientMessage(parsing: text, limits: limits)
             }
-            return try await LongReading.run { () throws(ClientMessage.Refusal) in
+            return try await LongReading.shared.run(for: address) { () throws(ClientMessage.Refusal) in
                 try ClientMessage(parsing: text, limits: limits)
             }
         } catch {
@@ -400,7 +394,7 @@ struct ControlSession: Sendable {
             guard sdp.utf8.count > limits.controlRequestBytes else {
                 return try Offer(parsing: Array(sdp.utf8), limits: limits)
             }
-            return try await LongReading.run { () throws(NegotiationError) in
+            return try await LongReading.shared.run(for: address) { () throws(NegotiationError) in
                 try Offer(parsing: Array(sdp.utf8), limits: limits)
             }
         } catch {
