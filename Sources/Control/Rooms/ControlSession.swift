@@ -303,6 +303,7 @@ struct ControlSession: Sendable {
         guard state.peer == nil else { throw Problem.conflicting("This socket is in a room already.") }
         guard let text = message.room, let room = ResourceIdentifier(text) else { throw .badIdentifier }
         guard message.name?.utf8.count ?? 0 <= 256 else { throw Problem.badMessage("name has at most 256 bytes.") }
+        defer { if state.peer == nil { size.set(limits.controlRequestBytes) } }
         let declared = try privacy(message.privacy)
         var reply: [String: JSONValue] = ["iceServers": .array(configuration.iceServers.map(\.json))]
         if let id = message.id { reply["id"] = id }
@@ -310,6 +311,8 @@ struct ControlSession: Sendable {
             let access = try await accessToResume(message)
             try access?.check(room: room)
             guard limiter.admits(address) else { throw .tooManyRequests }
+            // Before `joined` is sent, which a long message may follow at once.
+            size.set(limits.controlMessageBytes)
             if try await directory.resume(peer, access: access, privacy: declared, reply, on: socket) {
                 return hasJoined(peer, &state)
             }
@@ -341,13 +344,13 @@ struct ControlSession: Sendable {
             resumption: message.resume,
             reply: reply
         )
+        size.set(limits.controlMessageBytes)
         hasJoined(try await directory.join(request, socket: socket), &state)
     }
 
     private func hasJoined(_ peer: String, _ state: inout State) {
         state.peer = peer
         state.activity.join()
-        size.set(limits.controlMessageBytes)
     }
 
     /// What the token of somebody who resumes his stay allows; nil for one that has expired meanwhile, which ends no running call: one
