@@ -1,7 +1,7 @@
 /// Tells a variable of ours that is misspelt from one that somebody else has set.
 enum EnvironmentVariable {
     /// What says who may do what, and what others can see: a server that starts without would be open where it was not meant to be.
-    private static let guardedSections = ["AUTH", "PRIVACY", "HTTP", "WEBHOOKS", "CLUSTER"].map { "SLUICE_\($0)_" }
+    private static let guardedSections = ["AUTH", "PRIVACY"].map { "SLUICE_\($0)_" }
 
     private static let all = ConfigurationKey.all.flatMap { [$0.environmentName, $0.fileVariable].compactMap { $0 } }
 
