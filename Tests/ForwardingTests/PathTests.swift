@@ -150,6 +150,27 @@ import Wire
         #expect(simulation.snapshot().counters.packetsReceived == 19_999)
     }
 
+    /// A viewer without checks is heard by its reports alone, and one of them may be lost: it could never claim its address back.
+    @Test func reportsHoldAnAddressFromOneToTheNextButOne() throws {
+        let simulation = try Simulation(seed: 39)
+        let publisher = try simulation.connect(1, published: [Calls.published])
+        let viewer = try simulation.connect(2, subscribed: [Calls.subscribed()])
+        _ = try simulation.connect(3, settles: false)
+        viewer.sendsChecks = false
+        for _ in 0..<4 {
+            viewer.send(control: Self.receiverReport())
+            for _ in 0..<12 {
+                simulation.run(for: .seconds(1))
+                #expect(!Self.isAnswered(Self.check(3, at: simulation.now), from: viewer.address, in: simulation))
+            }
+        }
+        viewer.send(control: Self.receiverReport())
+        Calls.send(1..<10, by: publisher, in: simulation) { $0 == 1 }
+        #expect(viewer.received.count == 9)
+        simulation.run(for: .seconds(16))
+        #expect(Self.isAnswered(Self.check(3, at: simulation.now), from: viewer.address, in: simulation))
+    }
+
     /// Nothing is sent any more to an address that has become another peer's.
     @Test func mediaStopsForAnAddressThatIsAnothers() throws {
         let simulation = try Simulation(seed: 37)

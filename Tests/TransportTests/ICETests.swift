@@ -221,7 +221,13 @@ import Wire
         agent.receivedMedia(from: Self.other, now: Self.start + .seconds(20))
         agent.receivedMedia(from: SocketAddress(ip: Self.address.ip, port: 9), now: Self.start + .seconds(20))
         #expect(agent.isExpired(at: Self.start + .seconds(30)))
-        #expect(!agent.wasHeard(from: Self.other, within: .seconds(5), before: Self.start + .seconds(21)))
+        let isHeard = agent.wasHeard(
+            from: Self.other,
+            checksWithin: .seconds(5),
+            mediaWithin: .seconds(5),
+            before: Self.start + .seconds(21)
+        )
+        #expect(!isHeard)
     }
 
     /// A path that carries media is not silent, so a check of another doesn't take its place.

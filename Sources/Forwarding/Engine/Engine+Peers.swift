@@ -4,9 +4,13 @@ import Wire
 
 /// Peers and tracks as they come and go.
 extension Engine {
-    /// An address that a peer was heard from within this time is nobody else's: long enough to bridge the pauses between two
-    /// connectivity checks or reports, so that nobody with a session of their own takes over another's address.
+    /// An address that a peer has checked within this time is nobody else's: long enough to bridge the pauses between two checks, so
+    /// that nobody with a session of their own takes over another's address.
     static let addressProtection = Duration.seconds(5)
+    /// The same, since its last authentic media. A viewer that sends no checks gives no other sign of life than reports, of which two
+    /// are up to 6.2 s apart (RFC 3550 §6.3.1: 5 s · 1.5 / 1.21828): long enough for one of them to be lost. It could never claim its
+    /// address back, as it doesn't check again.
+    static let addressProtectionByMedia = Duration.seconds(15)
 
     func addPeer(_ description: PeerDescription, now: Instant) -> Bool {
         guard peers[description.id] == nil, !description.remoteFingerprints.isEmpty,

@@ -18,7 +18,12 @@ extension Engine {
         }
         // Somebody with a session of their own must not take over the address of another who is well there.
         if let owner = peersByAddress[pair.remote], owner !== peer,
-            owner.ice.wasHeard(from: pair.remote, within: Self.addressProtection, before: now)
+            owner.ice.wasHeard(
+                from: pair.remote,
+                checksWithin: Self.addressProtection,
+                mediaWithin: Self.addressProtectionByMedia,
+                before: now
+            )
         {
             return count(.stunUnexpected)
         }

@@ -126,10 +126,15 @@ public struct ICEAgent {
     @usableFromInline
     mutating func noteMedia(_ now: Instant) { lastMedia = now }
 
-    /// Whether this address itself gave a sign of life within this time.
-    public func wasHeard(from remote: SocketAddress, within duration: Duration, before now: Instant) -> Bool {
-        if let lastMedia, selected?.remote == remote, now - lastMedia < duration { return true }
-        return paths.contains { $0.pair.remote == remote && now - $0.lastCheck < duration }
+    /// Whether this address itself gave a sign of life within these times.
+    public func wasHeard(
+        from remote: SocketAddress,
+        checksWithin checks: Duration,
+        mediaWithin media: Duration,
+        before now: Instant
+    ) -> Bool {
+        if let lastMedia, selected?.remote == remote, now - lastMedia < media { return true }
+        return paths.contains { $0.pair.remote == remote && now - $0.lastCheck < checks }
     }
 
     /// The address is another peer's now.
