@@ -284,6 +284,36 @@ import Wire
         #expect(agent.selected?.remote == Self.other)
     }
 
+    /// A path dies, and the peer nominates another one once: the next check of that settles it.
+    @Test func oneNominationIsEnoughOnceTheOldPathIsSilent() throws {
+        var agent = Self.makeAgent()
+        _ = try receive(&agent, handmade(priority: 2))
+        _ = try receive(&agent, handmade(priority: 1), from: Self.other, now: Self.start + .milliseconds(200))
+        let check = handmade(priority: 1, nominates: false)
+        _ = try receive(&agent, check, from: Self.other, now: Self.start + .milliseconds(900))
+        #expect(agent.selected?.remote == Self.address)
+        _ = try receive(&agent, check, from: Self.other, now: Self.start + .milliseconds(1000))
+        #expect(agent.selected?.remote == Self.other)
+    }
+
+    /// Whatever comes on the old path after the nomination says that it lives.
+    @Test(arguments: [true, false])
+    func oneNominationIsNotEnoughWhileTheOldPathLives(byMedia: Bool) throws {
+        var agent = Self.makeAgent()
+        _ = try receive(&agent, handmade(priority: 2))
+        _ = try receive(&agent, handmade(priority: 1), from: Self.other, now: Self.start + .milliseconds(200))
+        for second in 1...20 {
+            let now = Self.start + .seconds(second * 3)
+            if byMedia {
+                agent.receivedMedia(from: Self.address, now: now + (.zero - .seconds(2)))
+            } else {
+                _ = try receive(&agent, handmade(priority: 2, nominates: false), now: now + (.zero - .seconds(2)))
+            }
+            _ = try receive(&agent, handmade(priority: 1, nominates: false), from: Self.other, now: now)
+            #expect(agent.selected?.remote == Self.address)
+        }
+    }
+
     /// A client that nominates once and then only keeps consent fresh (RFC 7675) stays where it is.
     @Test func aNominationHoldsWithoutBeingRepeated() throws {
         var agent = Self.makeAgent()

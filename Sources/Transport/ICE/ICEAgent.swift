@@ -242,10 +242,22 @@ public struct ICEAgent {
             select(bestPath(at: now)?.pair ?? pair)
             return true
         }
+        if isConfirmed(paths[index], insteadOf: current, now: now) {
+            select(pair)
+            return true
+        }
         // Before the first nomination any validated address will do, so that DTLS can begin.
         guard message.usesCandidate, supersedes(index, current, now: now) else { return false }
         select(pair)
         return true
+    }
+
+    /// Whether a path was nominated when the selected one had gone silent, and is checked again, nominated or not, with no word from
+    /// that one meanwhile: clients that nominate once would have to wait for `selectedSilence` otherwise.
+    private func isConfirmed(_ path: Path, insteadOf current: Path, now: Instant) -> Bool {
+        let lastSign = max(current.lastCheck, lastMedia ?? current.lastCheck)
+        guard let since = path.insistsSince, since > lastSign else { return false }
+        return now - lastSign >= Self.insistence
     }
 
     /// Whether a path that has just been nominated takes the place of the selected one, which lives.
