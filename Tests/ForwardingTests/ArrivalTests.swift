@@ -131,12 +131,22 @@ import Wire
         #expect(timestamps[seen] &- timestamps[seen - 1] == (3110 - 99) * 90, "audio and video stay together")
     }
 
-    @Test func audioGoesOnWithTheFirstPacketThatIsNotOld() throws {
-        let simulation = try Simulation(seed: 44)
-        let parameters = MediaParameters(mid: "a", codec: .opus, payloadType: 111, allowsReducedSizeRTCP: true)
+    private static let audio = MediaParameters(
+        mid: "a",
+        codec: .opus,
+        payloadType: 111,
+        retransmissionPayloadType: 112,
+        feedback: [.nack],
+        allowsReducedSizeRTCP: true
+    )
+
+    /// Somebody who speaks, and somebody who listens.
+    private static func audioCall(_ seed: UInt64) throws -> (Simulation, SimulatedClient, SimulatedClient) {
+        let simulation = try Simulation(seed: seed)
+        let source = AnnouncedSource(ssrc: 5, retransmissionSSRC: 6)
         let publisher = try simulation.connect(
             1,
-            published: [PublishedTrack(track: Calls.track, parameters: parameters)]
+            published: [PublishedTrack(track: Calls.track, parameters: audio, announcedSources: [source])]
         )
         let viewer = try simulation.connect(
             2,
@@ -144,18 +154,69 @@ import Wire
                 SubscribedTrack(
                     track: Calls.track,
                     home: WorkerIndex(rawValue: 0),
-                    parameters: parameters,
+                    parameters: audio,
                     ssrc: Calls.viewerSSRC,
                     retransmissionSSRC: nil,
                     cname: "cname"
                 )
             ]
         )
+        return (simulation, publisher, viewer)
+    }
+
+    @Test func audioGoesOnWithTheFirstPacketThatIsNotOld() throws {
+        let (simulation, publisher, viewer) = try Self.audioCall(44)
         for (place, datagram) in Self.datagrams(1..<3001, by: publisher, ssrc: 5, payloadType: 111).enumerated() {
             simulation.inject(datagram, from: publisher.address, afterWaiting: .milliseconds(2999 - place))
         }
         simulation.run(for: .milliseconds(5))
         #expect(viewer.payloads().map { Calls.number($0) } == Array(2000..<3001))
+    }
+
+    /// Numbers go on behind what was let go, whatever comes first that is not old: it must be what comes next, and not a late packet.
+    @Test(arguments: ["late", "late, of what was let go", "again"])
+    func whatIsLateDoesNotEndAnInterruption(kind: String) throws {
+        let (simulation, publisher, viewer) = try Self.audioCall(45)
+        func inject(_ range: Range<UInt64>, afterWaiting wait: Duration) {
+            for datagram in Self.datagrams(range, by: publisher, ssrc: 5, payloadType: 111) {
+                simulation.inject(datagram, from: publisher.address, afterWaiting: wait)
+            }
+        }
+        // 499 and 590 are missing.
+        inject(400..<499, afterWaiting: .zero)
+        inject(500..<501, afterWaiting: .zero)
+        simulation.run(for: .milliseconds(200))
+        inject(501..<590, afterWaiting: .seconds(2))
+        inject(591..<601, afterWaiting: .seconds(2))
+        switch kind {
+        case "late": inject(499..<500, afterWaiting: .zero)
+        case "late, of what was let go": inject(590..<591, afterWaiting: .zero)
+        default:
+            _ = publisher.takeOutbox()
+            publisher.send(
+                sequence: 1,
+                timestamp: 590 * 90,
+                ssrc: 6,
+                payloadType: 112,
+                payload: [UInt8(590 >> 8), UInt8(590 & 255)] + Calls.payload(590, isKeyframe: false)
+            )
+            for datagram in publisher.takeOutbox() { simulation.inject(datagram, from: publisher.address) }
+        }
+        inject(601..<650, afterWaiting: .zero)
+        simulation.run(for: .milliseconds(5))
+        #expect(viewer.payloads().map { Calls.number($0) } == Array(400..<499) + [500] + Array(601..<650))
+        let numbers = viewer.headers().map(\.sequenceNumber)
+        #expect(numbers.dropFirst(99).elementsEqual((0..<50).map { numbers[98] &+ 2 &+ $0 }))
+    }
+
+    /// Whether somebody could have sent what is missing is told by when the packets came, not by when they were read.
+    @Test func aGapThatIsReadInOneTurnIsNoneOfAnotherSequence() throws {
+        let (simulation, publisher, viewer) = try Self.audioCall(46)
+        let datagrams = Self.datagrams(1..<702, by: publisher, ssrc: 5, payloadType: 111)
+        simulation.inject(datagrams[0], from: publisher.address, afterWaiting: .milliseconds(700))
+        simulation.inject(datagrams[700], from: publisher.address)
+        simulation.run(for: .milliseconds(5))
+        #expect(viewer.payloads().map { Calls.number($0) } == [1, 701])
     }
 
     private static func keyframeRequests(to publisher: SimulatedClient) -> Int {

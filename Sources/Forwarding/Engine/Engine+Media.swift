@@ -140,7 +140,11 @@ extension Engine {
             }
             encoding = current
             guard
-                let ordered = current.order.place(sequenceNumber, now: now, isMissing: { current.nacks.isMissing($0) })
+                let ordered = current.order.place(
+                    sequenceNumber,
+                    arrivedAt: arrivedAt,
+                    isMissing: { current.nacks.isMissing($0) }
+                )
             else {
                 return keepOutlier(
                     OutlyingPacket(bytes: Array(packet), header: header, record: record, audioLevel: audioLevel),
@@ -189,8 +193,14 @@ extension Engine {
             noteParameterSets(in: payload, of: track, encoding)
             describe(&record, payload: payload, codec: track.codec, encoding)
         }
+        // Numbers go on with the first packet after an interruption, so it has to be the newest: late ones would need numbers that are
+        // taken, and leave a gap behind them.
+        let isOvertaken =
+            encoding.isInterrupted
+            && (source.isRetransmission || sequence <= encoding.highestSequence
+                || sequence < encoding.order.highest ?? 0)
         let isTooLate = now - arrivedAt > limits.mediaAge
-        if isTooLate || encoding.isInterrupted && track.codec.kind == .video && !record.startsKeyframe {
+        if isTooLate || isOvertaken || encoding.isInterrupted && track.codec.kind == .video && !record.startsKeyframe {
             // What comes after it is of no use before a keyframe.
             if !source.isRetransmission { encoding.isInterrupted = true }
             if track.codec.kind == .video {

@@ -19,20 +19,22 @@ struct SequenceOrder {
 
     /// The extended number of a packet that belongs to the sequence.
     ///
-    /// - Parameter isMissing: Whether a packet is asked for again: that one may come late.
+    /// - Parameters:
+    ///   - arrivedAt: When it reached this machine: what was read in one turn need not have come at once.
+    ///   - isMissing: Whether a packet is asked for again: that one may come late.
     /// - Returns: Nil when it does not belong there.
-    mutating func place(_ sequenceNumber: UInt16, now: Instant, isMissing: (UInt64) -> Bool) -> UInt64? {
+    mutating func place(_ sequenceNumber: UInt16, arrivedAt: Instant, isMissing: (UInt64) -> Bool) -> UInt64? {
         let sequence = unwrapper.nearest(to: sequenceNumber)
         if let highest {
             if sequence > highest {
                 let gap = sequence - highest - 1
                 if gap >= Self.maximumDropout { return nil }
-                if gap > Self.largeGap, now - latestAt < Self.shortestInterval * Int(gap) { return nil }
+                if gap > Self.largeGap, arrivedAt - latestAt < Self.shortestInterval * Int(gap) { return nil }
             } else if highest - sequence >= Self.maximumMisorder, !isMissing(sequence) {
                 return nil
             }
         }
-        latestAt = now
+        latestAt = arrivedAt
         highest = max(highest ?? 0, unwrapper.unwrap(sequenceNumber))
         return sequence
     }
