@@ -237,4 +237,90 @@ import Wire
         #expect(late.received.allSatisfy { $0.count < 1200 })
         Self.expectContinuity(late)
     }
+
+    // MARK: To other workers
+
+    private static let changing = encoders[0]
+
+    /// One set a packet, whose bytes end with the number. The simulation takes them all in its next step.
+    private static func sendSets(_ numbers: Range<UInt64>, by call: Call) {
+        for number in numbers {
+            call.publisher.send(
+                sequence: number + 1000,
+                timestamp: UInt32(number) * 3000,
+                ssrc: Calls.sourceSSRC,
+                payload: sps + [UInt8(number >> 8), UInt8(number & 255)]
+            )
+        }
+    }
+
+    @Test func changingOnesAreRelayedOnceATurn() throws {
+        let call = try Call(Self.changing, workers: 2)
+        _ = try call.simulation.connect(2, worker: 1, subscribed: [call.subscribed(0)])
+        call.simulation.stalledWorkers = [1]
+        Self.sendSets(0..<50, by: call)
+        call.simulation.run(for: .milliseconds(1))
+        let ring = try #require(call.simulation.engines[0].outgoingRelays[1])
+        var kinds: [RelayRecord.Head.Kind] = []
+        while ring.read({ head, _ in
+            kinds.append(head.kind)
+            if head.kind == .parameterSets {
+                _ = ParameterSets.takenOver(head.chunk)
+            } else {
+                PacketChunk.borrowed(head.chunk)?.giveBack()
+            }
+        }) {}
+        #expect(kinds.filter { $0 == .parameterSets }.count == 1)
+        #expect(kinds.first == .parameterSets && kinds.contains(.packets))
+    }
+
+    /// A worker that reads nothing for long.
+    @Test func theNewestWaitForRoom() throws {
+        let call = try Call(Self.changing, workers: 2)
+        _ = try call.simulation.connect(2, worker: 1, subscribed: [call.subscribed(0)])
+        call.send(call.encoder.sets + [call.encoder.keyframe])
+        call.simulation.stalledWorkers = [1]
+        var longest = 0
+        for number in UInt64(0)..<4000 {
+            Self.sendSets(number..<(number + 1), by: call)
+            call.simulation.run(for: .milliseconds(1))
+            longest = max(longest, call.simulation.engines[0].waitingRelays.count)
+        }
+        #expect(longest == 1)
+        call.simulation.stalledWorkers = []
+        call.simulation.run(for: .milliseconds(10))
+        let late = try call.simulation.connect(3, worker: 1, subscribed: [call.subscribed(1)])
+        call.publisher.send(
+            sequence: 5000,
+            timestamp: 5000 * 3000,
+            ssrc: Calls.sourceSSRC,
+            marker: true,
+            payload: call.encoder.keyframe
+        )
+        call.simulation.run(for: .milliseconds(10))
+        let newest = Self.sps + [UInt8(3999 >> 8), UInt8(3999 & 255)]
+        #expect(
+            try Self.payloads(of: late) == [Self.aggregate([0x78], [newest, Self.pps]), call.encoder.keyframe]
+        )
+    }
+
+    /// Viewers come and go, and want keyframes, while the other worker reads nothing.
+    @Test func whatWaitsForAnotherWorkerIsBounded() throws {
+        let simulation = try Simulation(seed: 1, workers: 2)
+        let engine = simulation.engines[0]
+        simulation.stalledWorkers = [1]
+        for round in 0..<20_000 {
+            for track in UInt64(1)...3 {
+                let kind: RelayRecord.Head.Kind = round % 2 == 0 ? .attach : .detach
+                for kind in [kind, .keyframeRequest, .ended] {
+                    engine.relay(RelayRecord.Head(kind: kind, track: TrackID(rawValue: track)), to: 1)
+                }
+            }
+        }
+        #expect(engine.waitingRelays.count == 9)
+        #expect(engine.waitingRelays.filter { $0.head.kind == .detach }.count == 3)
+        simulation.stalledWorkers = []
+        simulation.run(for: .milliseconds(10))
+        #expect(engine.waitingRelays.isEmpty)
+    }
 }

@@ -241,9 +241,7 @@ extension Engine {
             return
         }
         encoding.parameterSets = sets
-        for worker in outgoingRelays.indices where track.relayTargets & (1 << UInt64(worker)) != 0 {
-            relayParameterSets(of: track, to: worker)
-        }
+        encoding.hasUnrelayedParameterSets = true
     }
 
     /// Other workers' viewers may come when the parameter sets have long passed.
@@ -273,14 +271,12 @@ extension Engine {
         }
         // What came before in this turn precedes it.
         forward(track, now: now)
-        guard track.beginEncoding(ssrc: before.ssrc, limits: limits, now: now) != nil else {
+        guard let encoding = track.beginEncoding(ssrc: before.ssrc, limits: limits, now: now) else {
             count(.rtpOutOfSequence)
             before.outlier = packet
             return
         }
-        for worker in outgoingRelays.indices where track.relayTargets & (1 << UInt64(worker)) != 0 {
-            relayParameterSets(of: track, to: worker)
-        }
+        encoding.hasUnrelayedParameterSets = true
         for packet in [first, packet] {
             packet.bytes.withUnsafeBytes { bytes in
                 keep(
@@ -372,6 +368,13 @@ extension Engine {
     private func relayPending(of track: Track) {
         guard let encoding = track.encoding, !encoding.pendingIsRelayed else { return }
         encoding.pendingIsRelayed = true
+        // Before the packets that may need them, and once a batch, however often they change.
+        if encoding.hasUnrelayedParameterSets {
+            encoding.hasUnrelayedParameterSets = false
+            for worker in outgoingRelays.indices where track.relayTargets & (1 << UInt64(worker)) != 0 {
+                relayParameterSets(of: track, to: worker)
+            }
+        }
         for (index, part) in encoding.pendingChunks.enumerated() {
             let isLast = index + 1 == encoding.pendingChunks.count
             let end = isLast ? encoding.pending.count : encoding.pendingChunks[index + 1].first

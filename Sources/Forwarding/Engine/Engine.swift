@@ -61,7 +61,11 @@ public final class Engine {
     /// Whether the kernel took not all that the last flush of this turn had.
     private var isBlocked = false
     /// What has to be told to other workers, and waits for room in their rings. Packets don't wait, these must not be lost.
-    var waitingRelays: [(head: RelayRecord.Head, worker: Int)] = []
+    ///
+    /// A newer one takes the place of an older one that it makes void, so that no more wait than a few for each track and worker.
+    private(set) var waitingRelays: [(head: RelayRecord.Head, worker: Int)] = []
+    /// Workers that some of it is for; bit n is worker n.
+    private var relaysWaiting: UInt64 = 0
     /// Workers whose relay ring was written in this turn; bit n is worker n.
     var relaysWritten: UInt64 = 0
     /// What the histories of all publishers may take, and of each address.
@@ -251,7 +255,12 @@ public final class Engine {
 
     /// Tells another worker something; it waits while there is no room in the ring.
     func relay(_ head: RelayRecord.Head, to worker: Int) {
-        if !write(head, to: worker) { waitingRelays.append((head, worker)) }
+        guard !write(head, to: worker) else { return }
+        if let older = waitingRelays.firstIndex(where: { $0.worker == worker && head.voids($0.head) }) {
+            let void = waitingRelays.remove(at: older).head
+            if void.kind == .parameterSets { _ = ParameterSets.takenOver(void.chunk) }
+        }
+        keepWaiting(head, for: worker)
     }
 
     /// Lends another worker the packets of a batch that lie in one chunk. They are dropped when there is no room in the ring.
@@ -281,10 +290,15 @@ public final class Engine {
         to worker: Int
     ) -> Bool {
         guard outgoingRelays.indices.contains(worker), let ring = outgoingRelays[worker] else { return true }
-        if waitingRelays.contains(where: { $0.worker == worker }) { return false }
+        if relaysWaiting & (1 << UInt64(worker)) != 0 { return false }
         guard ring.write(head, packets: packets) else { return false }
         relaysWritten |= 1 << UInt64(worker)
         return true
+    }
+
+    private func keepWaiting(_ head: RelayRecord.Head, for worker: Int) {
+        waitingRelays.append((head, worker))
+        relaysWaiting |= 1 << UInt64(worker)
     }
 
     /// Tries again what waits for room in the rings.
@@ -292,7 +306,8 @@ public final class Engine {
         guard !waitingRelays.isEmpty else { return }
         let waiting = waitingRelays
         waitingRelays.removeAll()
-        for (head, worker) in waiting { relay(head, to: worker) }
+        relaysWaiting = 0
+        for (head, worker) in waiting where !write(head, to: worker) { keepWaiting(head, for: worker) }
         if !waitingRelays.isEmpty { earliestDeadline = min(earliestDeadline, now + Self.deadlineGrid) }
     }
 }

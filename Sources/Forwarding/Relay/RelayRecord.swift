@@ -32,6 +32,15 @@ enum RelayRecord {
         /// Whether the home is short of memory for the track.
         var isTight = false
         var clock = SenderClock(ntp: 0, rtpTimestamp: 0, receivedAt: Instant(nanoseconds: 0))
+
+        /// Whether an older record to the same worker, still unread, need not be told any more.
+        func voids(_ older: Head) -> Bool {
+            guard older.track == track else { return false }
+            switch (older.kind, kind) {
+            case (.attach, .detach), (.detach, .attach): return true
+            default: return older.kind == kind
+            }
+        }
     }
 }
 

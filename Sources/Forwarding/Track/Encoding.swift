@@ -43,6 +43,8 @@ final class Encoding {
 
     /// What decoders have to have before its keyframes, as it came last.
     var parameterSets: ParameterSets?
+    /// Whether other workers have to be told them with the next packets.
+    var hasUnrelayedParameterSets = false
     var order = SequenceOrder()
     /// The last packet that was out of order.
     var outlier: OutlyingPacket?
