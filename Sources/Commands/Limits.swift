@@ -140,8 +140,9 @@ public struct Limits: Sendable {
     public var videoHistoryPackets = 1024
     /// Packets kept of each audio encoding; a power of two.
     public var audioHistoryPackets = 128
-    /// Bytes that the histories of one publisher, of all from one address, and of all on one worker may take. Where they have no more,
-    /// fewer packets are kept.
+    /// Bytes that the histories of one publisher, of all from one address, and of all on one worker may take. Each worker counts for
+    /// itself: an address has its share on each. Where they have no more, fewer packets are kept; but each encoding that is watched may
+    /// take about 96 KB of records beyond them.
     public var historyBytesPerPeer = 32 << 20
     public var historyBytesPerAddress = 128 << 20
     public var historyBytesPerWorker = 1 << 30
@@ -155,8 +156,12 @@ public struct Limits: Sendable {
     public var rtcpItemsPerSecond = 4096.0
     /// A packet that came longer ago is not sent again to a viewer that lacks it: what it would mend has been shown.
     public var retransmissionAge = Duration.seconds(1)
-    /// A viewer from which nothing came for so long is sent no video until it is heard again. Clients send something every 6 s.
+    /// A viewer from which nothing came for so long is sent no video until it is heard again. Clients send a check every 6 s at least.
     public var viewerSilence = Duration.seconds(7)
+    /// The same for a viewer that has sent no connectivity check for `viewerCheckSilence`: some clients send none while media flows.
+    /// Only their RTCP is heard then, up to 6.2 s apart, and one report may be lost.
+    public var uncheckedViewerSilence = Duration.seconds(15)
+    public var viewerCheckSilence = Duration.seconds(30)
     /// When datagrams wait longer than this before a worker reads them, it has more to do than it can, and leaves video frames
     /// out, whole ones and evenly over viewers, until they wait less.
     public var overloadLag = Duration.milliseconds(40)

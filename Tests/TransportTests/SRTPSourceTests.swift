@@ -26,13 +26,13 @@ import Testing
 
     @Test func theLongestSilentGivesWayAndAllAreHeard() {
         var table = SRTPSourceTable(capacity: 80)
-        for ssrc in UInt32(0)..<5000 {
+        for ssrc in UInt32(0)..<2000 {
             #expect(Self.accept(100, of: ssrc, in: &table))
             // One goes on all the time, and keeps its window.
             #expect(Self.accept(UInt64(ssrc) * 2 + 1000, of: 7777, in: &table))
         }
-        #expect(Self.accept(10_997, of: 7777, in: &table), "out of order")
-        for ssrc in UInt32(0)..<5000 {
+        #expect(Self.accept(4997, of: 7777, in: &table), "out of order")
+        for ssrc in UInt32(0)..<2000 {
             #expect(!Self.accept(100, of: ssrc, in: &table), "a replay")
             #expect(!Self.accept(99, of: ssrc, in: &table), "nobody knows any more")
             #expect(Self.accept(101, of: ssrc, in: &table))

@@ -80,6 +80,8 @@ extension Engine {
     /// Ends a peer and forgets all of it.
     func close(_ peer: Peer, reason: CloseReason, now: Instant) {
         guard peers.removeValue(forKey: peer.id) != nil else { return }
+        // It may end while what is due is done.
+        peer.deadline = .distantFuture
         switch peer.phase {
         case .checking: break
         case .handshaking(let dtls): dtls.close()

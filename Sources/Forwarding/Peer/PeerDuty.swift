@@ -44,7 +44,8 @@ extension Peer {
         case .encodings: return session == nil ? .distantFuture : nextEncodingChoice
         case .silence:
             guard session != nil, !isAway, !subscriptions.isEmpty, let lastHeard else { return .distantFuture }
-            return lastHeard + limits.viewerSilence
+            let due = lastHeard + limits.viewerSilence
+            return due - ice.lastCheck <= limits.viewerCheckSilence ? due : lastHeard + limits.uncheckedViewerSilence
         }
     }
 

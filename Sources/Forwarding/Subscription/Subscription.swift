@@ -295,18 +295,21 @@ final class Subscription {
         let sequence = outgoing &- mapping.sequenceOffset
         let record: UnsafePointer<PacketRecord>
         let timestamp: UInt32
+        // What goes before the viewer's first packet belongs to the keyframe that this begins.
+        let isMended = max(sequence, mapping.firstSequence) < encoding.keyframeSequence
+        let late = isMended ? Retransmission.unknown : .tooOld
         if sequence >= mapping.firstSequence {
             guard sequence <= encoding.highestSequence else { return .unknown }
             guard let kept = encoding.history.record(of: sequence) else {
-                return encoding.history.isPast(sequence) ? .tooOld : .unknown
+                return encoding.history.isPast(sequence) ? late : .unknown
             }
-            guard now - kept.pointee.receivedAt <= oldest else { return .tooOld }
+            guard now - kept.pointee.receivedAt <= oldest else { return late }
             record = kept
             timestamp = kept.pointee.timestamp &+ mapping.timestampOffset
         } else {
             let before = mapping.firstSequence - sequence
             guard let preamble = mapping.preamble, before <= UInt64(preamble.packetCount) else { return .unknown }
-            guard now - mapping.startedAt <= oldest else { return .tooOld }
+            guard now - mapping.startedAt <= oldest else { return late }
             record = preamble.packet(at: preamble.packetCount - Int(before))
             timestamp = mapping.startTimestamp
         }
@@ -350,8 +353,9 @@ final class Subscription {
     /// What became of a packet that a viewer asked for again.
     enum Retransmission {
         case sent
-        /// It never was, or is not here yet.
+        /// It never was, or is not here yet, or a keyframe that came since has made up for it.
         case unknown
+        /// Only a keyframe helps.
         case tooOld
         /// The viewer had as many sent again as it may.
         case refused

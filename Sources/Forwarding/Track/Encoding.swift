@@ -59,6 +59,8 @@ final class Encoding {
     /// The RTP timestamp of the last keyframe.
     var keyframeTimestamp: UInt32?
     private(set) var keyframeReceivedAt: Instant?
+    /// Where the latest keyframe begins: what lies before it no decoder needs any more.
+    private(set) var keyframeSequence: UInt64 = 0
     var statistics: ReceptionStatistics
     var nacks = NackGenerator()
     var keyframeRequests: KeyframeRequestLimiter
@@ -126,7 +128,10 @@ final class Encoding {
         // Of audio the marker begins a talkspurt.
         if record.marker, isVideo { noteFrame(at: record.receivedAt) }
         if let endedAt, record.receivedAt - endedAt > Self.lateness { self.endedAt = nil }
-        if record.startsKeyframe { keyframeReceivedAt = record.receivedAt }
+        if record.startsKeyframe {
+            keyframeReceivedAt = record.receivedAt
+            keyframeSequence = max(keyframeSequence, record.sequence)
+        }
     }
 
     /// Whether it is so far behind that it has stopped: several of its frames, and not only one of a slow picture.

@@ -43,6 +43,9 @@ final class PacketHistory {
     private let age: Duration
     private let budget: HistoryBudget?
     private var highest: UInt64 = 0
+    /// The highest sequence number of `age` ago or somewhat before, and of a later time. All after the first one may be asked for.
+    private var agedSequence: UInt64 = 0
+    private var nextAged = (sequence: UInt64(0), at: Instant(nanoseconds: 0))
     /// Packets before this one are past, whatever lies in `records`.
     private var floor: UInt64 = 1
     /// The chunk that packets are put into now; nil before the first, and where chunks are borrowed.
@@ -116,18 +119,29 @@ final class PacketHistory {
         before.deallocate()
     }
 
-    /// Makes room for a packet where another lies that may still be asked for.
+    /// Makes room for a packet, and for all that may still be asked for or come late: also those that are missing.
     @inline(__always)
     private func makePlace(for record: PacketRecord) {
-        while places < capacity {
-            let known = records[Int(record.sequence & mask)]
-            guard places == 1 || (known.sequence >= floor && known.sequence != record.sequence),
-                places == 1 || record.receivedAt - known.receivedAt <= age
-            else { return }
-            let count = places == 1 ? min(capacity, Self.firstPlaces) : places * 2
-            take((count - (places == 1 ? 0 : places)) * MemoryLayout<PacketRecord>.stride)
+        guard places < capacity else { return }
+        if places == 1 {
+            let count = min(capacity, Self.firstPlaces)
+            take(count * MemoryLayout<PacketRecord>.stride)
             setPlaces(count)
+            agedSequence = record.sequence &- 1
+            nextAged = (agedSequence, record.receivedAt)
+        } else if record.receivedAt - nextAged.at >= age {
+            agedSequence = nextAged.sequence
+            nextAged = (highest, record.receivedAt)
         }
+        let isNew = record.sequence > highest
+        let needed = isNew ? record.sequence &- agedSequence : highest &- record.sequence
+        var count = places
+        while count < capacity, UInt64(count) <= needed { count *= 2 }
+        guard count > places else { return }
+        // What was past stays so: whether it came is not known any more.
+        if isNew, highest >= UInt64(places) { floor = max(floor, highest - UInt64(places) + 1) }
+        take((count - places) * MemoryLayout<PacketRecord>.stride)
+        setPlaces(count)
     }
 
     private func take(_ byteCount: Int) {

@@ -25,6 +25,8 @@ struct SenderClockGauge {
             last = nil
             return clock != nil
         }
+        // Said again, as a sender does whose media stands still: it says nothing new.
+        if let last, told.ntp == last.ntp, told.rtpTimestamp == last.rtpTimestamp { return false }
         let isClock = last.map { Self.agree($0, told, clockRate: clockRate) } ?? true
         last = told
         defer { clock = isClock ? told : nil }

@@ -71,7 +71,8 @@ public struct ICEAgent {
     /// The new credentials of an ICE restart, until the first check that uses them.
     private var next: Side?
     private var paths: [Path] = []
-    private var lastCheck: Instant
+    /// When an authentic check came last on any path; before the first, when the agent began.
+    public private(set) var lastCheck: Instant
     /// When authentic media came last on the selected path; nil since it was selected.
     private var lastMedia: Instant?
     private let connectTimeout: Duration

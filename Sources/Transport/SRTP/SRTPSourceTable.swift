@@ -15,8 +15,9 @@ struct SRTPSourceTable {
         case full
     }
 
-    /// Most sources that gave way: 16 bytes and a table's share each, and only the peer with the keys can add one.
-    static let maximumRetired = 16_384
+    /// Most sources that gave way: 16 bytes and a table's share each, and only the peer with the keys can add one. No client begins so
+    /// many in one session.
+    static let maximumRetired = 2048
 
     private let capacity: Int
     private var ssrcs: ContiguousArray<UInt32> = []
