@@ -8,7 +8,7 @@ struct ClientAddress: Sendable {
     let connections: ClientConnections
     let proxies: TrustedProxies
 
-    /// Who asks, over trusted proxies: his IPv4 address, or the network of his IPv6 address. Never logged.
+    /// The client behind trusted proxies: its IPv4 address, or the network of its IPv6 address. Never logged.
     func of(_ request: HTTPRequest, on channel: any Channel) -> String {
         of(
             channel,

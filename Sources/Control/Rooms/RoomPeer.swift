@@ -93,7 +93,7 @@ struct RoomPeer: Sendable {
 
     func mayUse(_ key: StreamKey) -> Bool { onlyStream == nil || onlyStream == key.stream.text }
 
-    /// Those of his streams of which he has accepted a track. All wait while the operator lists everybody's, so this looks at each
+    /// Those of its streams of which it has accepted a track. All wait while the operator lists everybody's, so this looks at each
     /// m-line once.
     var receivedStreams: [StreamKey] {
         let accepted = outgoing.acceptedTracks

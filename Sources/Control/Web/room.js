@@ -274,7 +274,7 @@ function leave() {
 }
 
 async function left({ reason, error }) {
-  // The stay is the other tab's now: who joins again here is somebody new, and throws nobody out.
+  // The stay is the other tab's now: joining again here makes a new stay, and throws nobody out.
   if (error?.code === "resumed-elsewhere") forgetStay();
   recordButton.stop();
   room = null;
