@@ -105,7 +105,10 @@ async def test_a_viewer_that_comes_late_sees_a_picture_at_once(server):
         await asyncio.sleep(30)
         start = asyncio.get_running_loop().time()
         await late.negotiate()
-        await late.frames_reach(1, 2)
+        try:
+            await late.frames_reach(1, 2)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {server.stream('late')}; {server.totals()}") from None
         figure("a late viewer's first picture", asyncio.get_running_loop().time() - start, at_most=2)
     finally:
         await late.close()

@@ -11,7 +11,7 @@ import pytest
 import websockets
 
 from chromium import chromium
-from patience import last_moment, until
+from patience import figure, last_moment, until
 from sluice import OPERATOR_TOKEN, Server
 
 OUTPUT = pathlib.Path(__file__).parent / "output"
@@ -206,10 +206,12 @@ async def test_media_goes_on_while_the_socket_is_gone(server):
         # Somebody comes while it is cut.
         third = await enter(another, server, "cut", "Cid")
         loop = asyncio.get_running_loop()
-        end = loop.time() + 10
+        end, longest = loop.time() + 10, 0
         while loop.time() < end:
             frozen = [await longest_pause(page) for page in (first, second)]
             assert max(frozen) < 1, "media never stops"
+            longest = max(longest, *frozen)
+        figure("no frame while the socket is gone", longest, at_most=0.8)
         assert await second.get_attribute("#state", "data-state") == "reconnecting"
         await second.evaluate("cut = false")
         await second.wait_for_selector("#state[data-state=joined]")
