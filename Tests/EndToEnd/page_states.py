@@ -1,6 +1,6 @@
 """Every page in every state that somebody may look at: for screenshots and for the accessibility check."""
 
-from room_page import add_stubs, enter, open_anew, open_page
+from room_page import add_stubs, enter, open_anew, open_page, preview_shown
 
 DENY = """() => {
     navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("Permission denied", "NotAllowedError"); };
@@ -33,7 +33,7 @@ async def states(browser, server, viewport, **options):
     yield "publish-error", page
 
     await page.goto(address(f"room#{prefix}-room"))
-    await page.wait_for_selector("#placeholder[hidden]", state="attached")
+    await preview_shown(page)
     yield "room-before", page
     await page.click("#remembered summary")
     await page.click("#forget")

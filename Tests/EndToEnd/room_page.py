@@ -90,11 +90,21 @@ async def enter(browser, server, room, name="", viewport=DESKTOP, **options):
     """Joins with the fake camera."""
     page = await open_page(browser, f"{server.url}/room#{room}", viewport, **options)
     await page.fill("#name", name)
-    await page.wait_for_selector("#placeholder[hidden]", state="attached")
+    await preview_shown(page)
     await page.click("#join")
     await page.wait_for_selector("#inside:not([hidden])")
     await page.wait_for_selector(".tile[data-own=true]")
     return page
+
+
+async def preview_shown(page):
+    """Waits until the camera is open, and says what the page shows and complains of when it isn't."""
+    async def is_shown():
+        return await page.is_hidden("#placeholder")
+    try:
+        await until(is_shown, 8, "the preview")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {await page.inner_text('#placeholder')!r}; {getattr(page, 'problems', [])}") from None
 
 
 async def add_stubs(page, count, kind="camera"):

@@ -12,6 +12,7 @@ import pytest
 from chromium import chromium
 from firefox import firefox_page
 from patience import PATIENCE, until
+from room_page import preview_shown
 from rtp_capture import Capture, chi_squared, decodable, more_codecs
 from sluice import OPERATOR_TOKEN, ROOT, Server, own_address
 
@@ -346,7 +347,7 @@ async def test_the_room_page_with_the_key_another_and_none(server):
             page = await browser.new_page(viewport={"width": 900, "height": 700})
             pages.append(page)
             await page.goto(f"{server.url}/room#cave" + (f"&key={key}" if key else ""))
-            await page.wait_for_selector("#placeholder[hidden]", state="attached")
+            await preview_shown(page)
             await page.fill("#name", name)
             await page.click("#join")
             if key:

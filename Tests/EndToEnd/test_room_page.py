@@ -10,7 +10,7 @@ import pytest
 from chromium import chromium
 from patience import figure, until
 from room_page import (
-    DESKTOP, KEEP_TRACKS, PHONE, UNPLUG, add_stubs, boxes, enter, is_pressed, open_anew, open_page, says)
+    DESKTOP, KEEP_TRACKS, PHONE, UNPLUG, add_stubs, boxes, enter, is_pressed, open_anew, open_page, preview_shown, says)
 
 
 async def more(page):
@@ -91,7 +91,7 @@ async def test_a_view_only_link_asks_for_no_camera(server):
 async def test_only_watching_lets_the_camera_go(server):
     async with chromium(frame_rate=10) as browser:
         page = await open_page(browser, f"{server.url}/room#let-go")
-        await page.wait_for_selector("#placeholder[hidden]", state="attached")
+        await preview_shown(page)
         await page.evaluate("window.track = document.querySelector('#preview').srcObject.getVideoTracks()[0]")
         assert await page.evaluate("track.readyState") == "live"
         await page.click("#watch-only")
@@ -164,7 +164,7 @@ async def test_a_key_never_joins_a_room_that_is_not_encrypted(server):
         await enter(browser, server, "in-the-clear", "Ann")
         page = await open_page(browser, f"{server.url}/room#in-the-clear&key=0123456789abcdefghijkl")
         assert await page.input_value("#key") == "0123456789abcdefghijkl"
-        await page.wait_for_selector("#placeholder[hidden]", state="attached")
+        await preview_shown(page)
         await page.click("#join")
         await page.wait_for_selector("#error:not([hidden])")
         assert await page.is_hidden("#inside") and await page.is_enabled("#join")
@@ -236,7 +236,7 @@ async def test_an_encrypted_room(server):
         await eve.wait_for_selector(".tile[data-undecryptable=true]")
         assert await eve.inner_text(".tile[data-undecryptable=true] .tile-note") == "Encrypted with another key: nothing can be shown."
         none = await open_page(browser, f"{server.url}/room#secret")
-        await none.wait_for_selector("#placeholder[hidden]", state="attached")
+        await preview_shown(none)
         await none.click("#join")
         await none.wait_for_selector("#error:not([hidden])")
         assert await none.is_hidden("#inside")
@@ -253,6 +253,26 @@ async def test_a_denied_camera_is_explained_and_one_can_join_without(server):
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("reason, asked", [("NotReadableError", 2), ("AbortError", 2), ("NotAllowedError", 1)])
+async def test_a_camera_that_is_still_busy_is_asked_for_again(server, reason, asked):
+    """The page before, or another tab, may let it go a moment later. A refusal is an answer."""
+    async with chromium(frame_rate=10) as browser:
+        script = """
+            const asked = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+            navigator.mediaDevices.getUserMedia = (wanted) => {
+                const result = asked(wanted);
+                return window.asked === 1 ? Promise.reject(new DOMException("", "%s")) : result;
+            };
+        """
+        page = await open_page(browser, f"{server.url}/room#busy", script=script % reason)
+        if asked == 1:
+            await says(page, "#placeholder", "not allowed")
+        else:
+            await preview_shown(page)
+        assert await page.evaluate("window.asked") == asked
+
+
+@pytest.mark.asyncio
 async def test_the_microphone_level_moves(server):
     async with chromium(frame_rate=10) as browser:
         page = await open_page(browser, f"{server.url}/room#level")
@@ -266,14 +286,14 @@ async def test_the_microphone_level_moves(server):
 async def test_settings_are_remembered_and_forgotten(server):
     async with chromium(frame_rate=10) as browser:
         page = await open_page(browser, f"{server.url}/room#remember&key=kept-out-of-storage")
-        await page.wait_for_selector("#placeholder[hidden]", state="attached")
+        await preview_shown(page)
         await page.fill("#name", "Ann")
         await page.check("#joins-muted")
         await page.select_option("#camera", index=1)
         camera = await page.input_value("#camera")
         assert camera
         await open_anew(page, f"{server.url}/room#elsewhere")
-        await page.wait_for_selector("#placeholder[hidden]", state="attached")
+        await preview_shown(page)
         assert await page.input_value("#name") == "Ann" and await page.is_checked("#joins-muted")
 
         async def chosen():

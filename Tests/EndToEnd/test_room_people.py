@@ -6,7 +6,7 @@ import pytest
 
 from chromium import chromium
 from patience import until
-from room_page import enter, is_pressed, open_page, says
+from room_page import enter, is_pressed, open_page, preview_shown, says
 
 DENIED = """
     window.deny = true;
@@ -152,7 +152,7 @@ async def test_after_a_restart_the_page_shows_who_the_host_is(own_server):
 async def test_a_page_that_is_loaded_again_is_what_it_was(server):
     async def reload(page):
         await page.reload()
-        await page.wait_for_selector("#placeholder[hidden]", state="attached")
+        await preview_shown(page)
         await page.click("#join")
         await page.wait_for_selector("#inside:not([hidden]), #error:not([hidden])")
 
@@ -191,7 +191,7 @@ async def test_a_copy_of_the_tab_takes_the_call_over_for_good(server):
         async with first.expect_popup() as opened:
             await first.evaluate("() => { window.open(location.href); }")
         copy = await opened.value
-        await copy.wait_for_selector("#placeholder[hidden]", state="attached")
+        await preview_shown(copy)
         await copy.click("#join")
         await says(first, "#error", "another tab")
         assert await first.is_hidden("#inside") and await first.is_visible("#join")

@@ -12,6 +12,7 @@ import websockets
 
 from chromium import chromium
 from patience import figure, last_moment, until
+from room_page import preview_shown
 from sluice import OPERATOR_TOKEN, Server
 
 OUTPUT = pathlib.Path(__file__).parent / "output"
@@ -61,7 +62,7 @@ async def enter(browser, server, room, name, role="publish"):
     await page.goto(f"{server.url}/room#{room}")
     await page.fill("#name", name)
     if role == "publish":
-        await page.wait_for_selector("#placeholder[hidden]", state="attached")
+        await preview_shown(page)
         await page.click("#join")
     else:
         await page.click("#watch-only")
@@ -115,7 +116,7 @@ async def test_six_see_and_hear_each_other_whatever_they_do(server):
         await pages[1].click("#share")
         print(f"and no more: right after {await seconds_until_right(pages, 4):.2f} s")
         await pages[2].reload()
-        await pages[2].wait_for_selector("#placeholder[hidden]", state="attached")
+        await preview_shown(pages[2])
         await pages[2].click("#join")
         print(f"one reloaded: right after {await seconds_until_right(pages, 4):.2f} s")
         # Nobody's description has grown: the m-lines of who left were used again.
@@ -533,7 +534,7 @@ async def test_who_left_before_a_lock_or_a_removal_is_a_stranger_after_it(server
         second = await stay(server, room, resume=resume)
         assert second["type"] == "joined"
         assert (await stay(server, room, resume=resume))["code"] == "forbidden"
-        # Nor does anybody come back who has another stay in reserve.
+        # With another stay in reserve one can't come back either.
         await host.request("update", action="remove", peer=peer)
         assert (await stay(server, room, resume=second["resume"])).get("code") == "forbidden"
 

@@ -11,6 +11,7 @@ import pytest
 from chromium import chromium, figures, peers_page
 from firefox import firefox_page
 from patience import figure, until
+from room_page import preview_shown
 from sluice import OPERATOR_TOKEN, Server, own_address
 from two_paths import inside_and_outside, run
 
@@ -113,7 +114,7 @@ async def test_the_room_page_asks_for_what_its_tiles_show(server):
             page.on("websocket", lambda socket, name=name: socket.on("framesent", lambda text: sent[name].append(json.loads(text))))
             await page.goto(f"{server.url}/room#tiles")
             await page.fill("#name", name)
-            await page.wait_for_selector("#placeholder[hidden]", state="attached")
+            await preview_shown(page)
             await page.click("#join")
             await page.wait_for_selector("#inside:not([hidden])")
             pages.append(page)
