@@ -506,8 +506,8 @@ async def test_strangers_joins_lock_nobody_out():
         assert codes == ["joined"] * 5 + ["rate-limited"]
 
 
-# Where Debian has it isn't in everybody's path.
-NGINX_PROGRAM = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+# Debian has them where not everybody's path leads.
+PROXY_PATH = f"{os.environ['PATH']}:/usr/sbin"
 NGINX = """
 worker_processes 1; pid {folder}/nginx.pid; daemon off; error_log stderr;
 events {{ worker_connections 256; }}
@@ -518,45 +518,72 @@ http {{
   upstream sluice {{ server 127.0.0.1:{port}; keepalive 4; }}
   server {{
     listen 127.0.0.1:{listen};
-    {location}
+    {shipped}
   }}
 }}
 """
+HAPROXY = """
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend web
+  bind 127.0.0.1:{listen}
+  default_backend sluice
+backend sluice
+{shipped}
+"""
 
 
-def shipped_location():
-    """What `Configs/public.yaml` tells operators of nginx to write."""
+def shipped(first, last):
+    """What `Configs/public.yaml` tells operators of a proxy to write: from the line with `first` in it to the next that is `last`."""
     lines = [line.removeprefix("#") for line in (ROOT / "Configs/public.yaml").read_text().splitlines() if line.startswith("#")]
-    first = next(number for number, line in enumerate(lines) if "location / {" in line)
-    last = next(number for number, line in enumerate(lines) if number > first and line.strip() == "}")
-    location = "\n".join(lines[first:last + 1])
+    start = next(number for number, line in enumerate(lines) if first in line)
+    end = next(number for number, line in enumerate(lines) if number > start and line.strip().startswith(last))
+    return "\n".join(lines[start:end + 1])
+
+
+def nginx(folder, **values):
+    location = shipped("location / {", "}")
     assert "proxy_pass http://127.0.0.1:8080;" in location
-    return location.replace("proxy_pass http://127.0.0.1:8080;", "proxy_pass http://sluice;")
+    location = location.replace("proxy_pass http://127.0.0.1:8080;", "proxy_pass http://sluice;")
+    file = folder / "nginx.conf"
+    file.write_text(NGINX.format(folder=folder, shipped=location, **values))
+    return ["nginx", "-c", str(file), "-p", str(folder)]
+
+
+def haproxy(folder, port, **values):
+    backend = shipped("option forwardfor", "server ")
+    assert "server sluice 127.0.0.1:8080" in backend
+    file = folder / "haproxy.cfg"
+    file.write_text(HAPROXY.format(shipped=backend.replace(":8080", f":{port}"), **values))
+    return ["haproxy", "-f", str(file)]
 
 
 @pytest.mark.asyncio
-@pytest.mark.skipif(not NGINX_PROGRAM, reason="nginx is not installed")
-async def test_nginx_with_connections_that_it_keeps(tmp_path):
+@pytest.mark.parametrize("proxy", [nginx, haproxy])
+async def test_proxies_that_keep_their_connections(tmp_path, proxy):
+    """As `Configs/public.yaml` says: nginx with `keepalive`, HAProxy with `http-reuse always`."""
     with Server(environment=PROXY | {"SLUICE_HTTP_TRUSTED_PROXIES": "127.0.0.1"}) as server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             listen = probe.getsockname()[1]
-        file = tmp_path / "nginx.conf"
-        file.write_text(NGINX.format(folder=tmp_path, port=server.http_port, listen=listen, location=shipped_location()))
-        nginx = subprocess.Popen([NGINX_PROGRAM, "-c", str(file), "-p", str(tmp_path)])
+        program, *arguments = proxy(tmp_path, port=server.http_port, listen=listen)
+        running = subprocess.Popen([shutil.which(program, path=PROXY_PATH), *arguments])
         try:
             def answers():
                 with contextlib.suppress(OSError):
                     return urllib.request.urlopen(f"http://127.0.0.1:{listen}/healthz").status == 200
-            wait_for(answers, 20, "nginx answers")
+            wait_for(answers, 20, "the proxy answers")
             for number in range(12):
                 # Each upgrade goes over a connection that has carried requests.
                 assert answers()
                 one = await RawWebSocket.open(listen, f"127.0.0.{100 + number}")
-                joined = await one.request("join", room="nginx", token=token())
+                joined = await one.request("join", room="proxied", token=token())
                 assert joined["type"] == "joined", joined
                 one.abort()
-            # Limits are those of clients, not nginx', whatever they say of themselves.
+            # Limits are those of clients, not the proxy's, whatever they say of themselves.
             for client, words in ((50, lambda number: {}), (52, lambda number: {"Forwarded": f"for=192.0.2.{number}"})):
                 for number in range(31):
                     with RawHTTP(listen, f"127.0.0.{client}") as raw:
@@ -566,5 +593,5 @@ async def test_nginx_with_connections_that_it_keeps(tmp_path):
                 assert guess_on(raw, Forwarded="for=192.0.2.1") == 401
             assert guess(server) == 401, "at the host itself"
         finally:
-            nginx.terminate()
-            nginx.wait()
+            running.terminate()
+            running.wait()
