@@ -178,7 +178,7 @@ public enum H264Profile: UInt8, Sendable, Hashable, CaseIterable {
 
 /// H.264's `packetization-mode` (RFC 6184 §6.2). The interleaved one is nobody's.
 public enum PacketizationMode: Sendable, Hashable {
-    /// Not told. RFC 6184 §8.1 has that mean single NAL units, and nobody who leaves it out means anything by it: depayloaders take both.
+    /// Not told. By RFC 6184 §8.1 that means single NAL units, but those that leave it out take both in practice.
     case unknown
     /// 0: single NAL units.
     case single

@@ -5,7 +5,7 @@ import asyncio
 import aiohttp
 import av
 import numpy
-from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription, VideoStreamTrack, MediaStreamTrack
+from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription, VideoStreamTrack
 from av import VideoFrame
 
 from patience import last_moment

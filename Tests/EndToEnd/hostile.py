@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import os
-import random
 import select
 import socket
 import struct

@@ -297,7 +297,7 @@ def test_a_session_obeys_the_token_that_began_it(guarded):
     fragment = b"a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n"
     kind = {"Content_Type": "application/trickle-ice-sdpfrag"}
     refused = {
-        "nobody": (None, 401), "who guesses": ("guess", 401), "who watches": (token(role="view", room="sessions"), 403),
+        "nobody": (None, 401), "a stranger": ("guess", 401), "a viewer": (token(role="view", room="sessions"), 403),
         "who is elsewhere": (token(room="elsewhere"), 403), "who may do more": (token(), 403),
         "a host": (token(role="host", room="sessions"), 403), "somebody by name": (token(room="sessions", sub="else"), 403),
         "an operator of one room": (token(role="operator", room="sessions"), 403),
