@@ -57,7 +57,7 @@ test-tsan:
 	Scripts/install-dependencies test
 	swift build --build-path .build-tsan --sanitize=thread --product sluice
 	cd Tests/EndToEnd && SLUICE_PATIENCE=3 SLUICE_PROGRAM=../../.build-tsan/debug/sluice \
-	    TSAN_OPTIONS=halt_on_error=1 $(PYTEST_TWO) -m "not uninstrumented" $(TESTS)
+	    TSAN_OPTIONS="halt_on_error=1 suppressions=$(CURDIR)/Tests/EndToEnd/thread-sanitizer.txt" $(PYTEST_TWO) -m "not uninstrumented" $(TESTS)
 
 # Takes a quarter of an hour and the whole machine, and writes its figures into Docs/Performance.md. ONLY= picks some, such as
 # ONLY="audience memory".
