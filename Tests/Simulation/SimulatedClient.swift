@@ -7,7 +7,7 @@ package final class SimulatedClient {
     package let worker: Int
     package let credentials = ICECredentials(usernameFragment: "client", password: "clientPassword1234567890")
     package let fingerprint: CertificateFingerprint
-    package var inbox: [[UInt8]] = []
+    package var inbox: [(bytes: [UInt8], arrivedAt: Instant)] = []
     private var outbox: [[UInt8]] = []
     private var ice: ICEClient
     private let dtls: DTLSEndpoint
@@ -16,6 +16,8 @@ package final class SimulatedClient {
     private var opener: SRTPOpener?
     /// RTP packets as they came, decrypted.
     package private(set) var received: [[UInt8]] = []
+    /// When each of them came.
+    package private(set) var arrivals: [Instant] = []
     /// RTCP compounds as they came, decrypted.
     package private(set) var control: [[UInt8]] = []
     private var buffer: [UInt8] = []
@@ -66,11 +68,11 @@ package final class SimulatedClient {
     }
 
     package func takeInbox(now: Instant) {
-        for datagram in inbox { receive(datagram, now: now) }
+        for (datagram, arrivedAt) in inbox { receive(datagram, arrivedAt: arrivedAt, now: now) }
         inbox = []
     }
 
-    private func receive(_ datagram: [UInt8], now: Instant) {
+    private func receive(_ datagram: [UInt8], arrivedAt: Instant, now: Instant) {
         guard let first = datagram.first else { return }
         switch DatagramKind(firstByte: first) {
         case .stun: _ = ice.receive(datagram.span.bytes, now: now)
@@ -96,6 +98,7 @@ package final class SimulatedClient {
                 case .opened(let length, _) = bytes.withUnsafeMutableBytes({ opener.open($0, header: header) })
             {
                 received.append(Array(bytes.prefix(length)))
+                arrivals.append(arrivedAt)
             }
         case .unknown: break
         }

@@ -21,6 +21,9 @@ package final class Simulation: EngineOutput {
         }
     }
 
+    /// Where links take what is for a worker: whichever has the client.
+    private static let server = SocketAddress(ip: .loopbackV4, port: 1)
+
     package private(set) var engines: [Engine] = []
     package private(set) var events: [Event] = []
     package var now = Instant(nanoseconds: 1_000_000_000)
@@ -30,6 +33,9 @@ package final class Simulation: EngineOutput {
     private var clients: [SocketAddress: SimulatedClient] = [:]
     private var nextPort: UInt16 = 10_000
     private var unreachable: Set<SocketAddress> = []
+    /// The networks of clients that have one. All others are next door.
+    private var paths: [SocketAddress: (up: Link, down: Link)] = [:]
+    private var links: [Link] = []
     package let certificate: DTLSCertificate
     private let limits: Limits
     /// Datagrams that the engines have sent, and their bytes.
@@ -84,9 +90,7 @@ package final class Simulation: EngineOutput {
                 let bytes = Array(rest.prefix(message.segmentBytes))
                 rest = rest.dropFirst(message.segmentBytes)
                 if keepsSent { sent.append((message.destination.remote, bytes)) }
-                if !isLost, !unreachable.contains(message.destination.remote) {
-                    clients[message.destination.remote]?.inbox.append(bytes)
-                }
+                send(bytes, to: message.destination.remote)
             }
         }
         batch.removeAll()
@@ -178,7 +182,20 @@ package final class Simulation: EngineOutput {
             for client in clients.values {
                 client.advance(now: now)
                 for datagram in client.takeOutbox() where !isLost && !unreachable.contains(client.address) {
-                    receive(datagram, from: client)
+                    if let path = paths[client.address] {
+                        path.up.send(datagram, from: client.address, to: Self.server, now: now)
+                    } else {
+                        receive(datagram, from: client, arrivedAt: now)
+                    }
+                }
+            }
+            for link in links {
+                for packet in link.receive(now: now) {
+                    if packet.destination != Self.server {
+                        clients[packet.destination]?.inbox.append((packet.bytes, packet.arrivedAt))
+                    } else if let client = clients[packet.source] {
+                        receive(packet.bytes, from: client, arrivedAt: packet.arrivedAt)
+                    }
                 }
             }
             for engine in engines {
@@ -190,11 +207,35 @@ package final class Simulation: EngineOutput {
         }
     }
 
-    private func receive(_ datagram: [UInt8], from client: SimulatedClient) {
+    private func receive(_ datagram: [UInt8], from client: SimulatedClient, arrivedAt: Instant) {
         var bytes = datagram
         bytes.withUnsafeMutableBytes {
-            engines[client.worker].receive($0, from: AddressPair(remote: client.address), now: now)
+            engines[client.worker].receive(
+                $0,
+                from: AddressPair(remote: client.address),
+                arrivedAt: arrivedAt,
+                now: now
+            )
         }
+    }
+
+    private func send(_ datagram: [UInt8], to address: SocketAddress) {
+        guard !isLost, !unreachable.contains(address) else { return }
+        if let path = paths[address] {
+            path.down.send(datagram, from: Self.server, to: address, now: now)
+        } else {
+            clients[address]?.inbox.append((datagram, now))
+        }
+    }
+
+    /// Puts a network between a client and its worker. Several clients may share one.
+    ///
+    /// - Parameters:
+    ///   - up: What the client sends over.
+    ///   - down: What it is sent over.
+    package func connect(_ client: SimulatedClient, up: Link, down: Link) {
+        paths[client.address] = (up, down)
+        for link in [up, down] where !links.contains(where: { $0 === link }) { links.append(link) }
     }
 
     /// A datagram from nowhere.
