@@ -13,7 +13,8 @@ import Wire
 
     private static func rewritten(_ payload: [UInt8], _ codec: Codec) -> [UInt8] {
         var payload = payload
-        payload.withUnsafeMutableBytes { numbering.apply(to: $0, codec: codec) }
+        let layer = LayerInfo(parsing: payload.span.bytes, codec: codec, marker: false)
+        payload.withUnsafeMutableBytes { numbering.apply(to: $0, layer: layer) }
         return payload
     }
 

@@ -120,10 +120,15 @@ private func read(_ reports: RTCPPacket.ReportBlockList, _ span: RawSpan) {
 }
 
 @Sendable private func fuzzPayload(_ span: RawSpan, _ bytes: [UInt8]) {
-    for codec in Codec.allCases { _ = codec.startsKeyframe(payload: span) }
     if let descriptor = VP8Descriptor(parsing: span) { precondition(descriptor.length < bytes.count) }
     if let descriptor = VP9Descriptor(parsing: span) { precondition(descriptor.length < bytes.count) }
-    _ = DependencyDescriptor(parsing: span)?.layer(known: nil)
+    let descriptor = DependencyDescriptor(parsing: span)
+    for codec in Codec.allCases {
+        var layer = LayerInfo(parsing: span, codec: codec, marker: false)
+        if let descriptor { layer.take(descriptor, known: nil) }
+        precondition(bytes.isEmpty || layer.pictureIDOffset < bytes.count)
+        precondition(bytes.isEmpty || layer.temporalLevelZeroIndexOffset < bytes.count)
+    }
     _ = OpusPacket(parsing: span)
     for codec in Codec.allCases {
         var reader = ParameterSetReader(codec: codec)

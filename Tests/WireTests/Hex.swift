@@ -40,7 +40,7 @@ extension ExtendedReportReader {
 extension Codec {
     func startsKeyframe(_ text: String) -> Bool {
         let bytes = hex(text)
-        return startsKeyframe(payload: bytes.span.bytes)
+        return LayerInfo(parsing: bytes.span.bytes, codec: self, marker: false).startsKeyframe
     }
 }
 
@@ -62,6 +62,13 @@ extension DependencyDescriptor {
     init?(_ text: String) {
         let bytes = hex(text)
         self.init(parsing: bytes.span.bytes)
+    }
+}
+
+extension LayerInfo {
+    init(_ text: String, _ codec: Codec, marker: Bool = false) {
+        let bytes = hex(text)
+        self.init(parsing: bytes.span.bytes, codec: codec, marker: marker)
     }
 }
 

@@ -100,18 +100,82 @@ import Wire
 
     @Test func dependencyDescriptor() throws {
         // Start and end of frame, template 0, frame 1, with a structure of two temporal layers.
-        //                      c0 0001 | flags 10000 | offset 000000 | targets 00001 | layers 01 11 …
-        let key = "c0 0001 80 01 70"
+        //         c0 0001 | flags 10000 | offset 000000 | targets 00001 | layers 01 11 | indications 10 10, 00 10
+        let key = "c0 0001 80 01 7a 20"
         let descriptor = try #require(DependencyDescriptor(key))
         #expect(descriptor.startsKeyframe && descriptor.frameNumber == 1)
         let structure = try #require(descriptor.structure)
         #expect(structure.decodeTargetCount == 2)
-        #expect(structure.layers.map(\.temporal) == [0, 1])
+        #expect(structure.templates.map(\.temporal) == [0, 1])
+        #expect(structure.templates.map(\.isSwitchPoint) == [true, true])
         let next = try #require(DependencyDescriptor("c1 0002"))
         #expect(!next.startsKeyframe)
-        #expect(next.layer(known: structure)?.temporal == 1)
+        #expect(next.template(known: structure)?.temporal == 1)
         #expect(DependencyDescriptor("c0 00") == nil)
         #expect(DependencyDescriptor("c0 0001 80") == nil)
+        #expect(DependencyDescriptor("c0 0001 80 01 7a") == nil, "an indication is missing")
+    }
+
+    @Test(arguments: [
+        // VP8: X; I with 15 or 7 bits, L, T; temporal layer 2, and with Y.
+        LayerCase(
+            .vp8,
+            "90 e0 81 23 07 a0 01",
+            [.startsFrame, .isSwitchPoint, .hasLongPictureID],
+            spatial: 0,
+            temporal: 2,
+            pictureID: 2,
+            index: 4
+        ),
+        LayerCase(.vp8, "80 e0 23 07 80 01", [], spatial: 0, temporal: 2, pictureID: 2, index: 3),
+        LayerCase(.vp8, "10 00 00", [.startsFrame, .startsKeyframe, .isSwitchPoint], spatial: 0, temporal: 0),
+        // VP9: I, P, L, B and E; temporal layer 1 with U, spatial layer 2 with D.
+        LayerCase(
+            .vp9,
+            "ec 92 34 35 07 ff",
+            [.startsFrame, .endsFrame, .isSwitchPoint, .hasLongPictureID],
+            spatial: 2,
+            temporal: 1,
+            pictureID: 1,
+            index: 4
+        ),
+        LayerCase(.vp9, "e0 05 24 07 ff", [], spatial: 2, temporal: 1, pictureID: 1, index: 3),
+        // H.264: a slice that no other picture refers to, one that others do, an SEI, and both in a STAP-A.
+        LayerCase(.h264, "01 88", [.startsFrame, .isSwitchPoint], spatial: 0, temporal: 1),
+        LayerCase(.h264, "61 88", [.startsFrame, .isSwitchPoint], spatial: 0, temporal: 0),
+        LayerCase(.h264, "06 05", [.isSwitchPoint], spatial: 0, temporal: 0),
+        LayerCase(.h264, "18 0002 0605 0002 0188", [.startsFrame, .isSwitchPoint], spatial: 0, temporal: 1),
+        LayerCase(.h264, "1c 01 88", [.isSwitchPoint], spatial: 0, temporal: 1),
+        // H.265: a TSA picture of temporal layer 1, and one that is no switch point.
+        LayerCase(.h265, "0402 d0", [.startsFrame, .isSwitchPoint], spatial: 0, temporal: 1),
+        LayerCase(.h265, "0202 d0", [.startsFrame], spatial: 0, temporal: 1),
+        // AV1: a frame with an extension, a continued one, and one without an extension that goes on.
+        LayerCase(.av1, "10 34 28 10", [.startsFrame, .endsFrame, .isSwitchPoint], spatial: 1, temporal: 1),
+        LayerCase(.av1, "d0 ff ff", [.isContinuation], spatial: 0, temporal: 0),
+        LayerCase(.av1, "50 30 10", [.startsFrame, .isSwitchPoint], spatial: 0, temporal: 0),
+    ])
+    func layers(_ expected: LayerCase) {
+        let layer = LayerInfo(expected.payload, expected.codec)
+        #expect(layer.flags == expected.flags)
+        #expect(layer.spatial == expected.spatial && layer.temporal == expected.temporal)
+        #expect(layer.pictureIDOffset == expected.pictureID && layer.temporalLevelZeroIndexOffset == expected.index)
+    }
+
+    @Test func aMarkerEndsAFrame() {
+        #expect(LayerInfo("61 88", .h264, marker: true).flags.contains(.endsFrame))
+        #expect(!LayerInfo("61 88", .h264).flags.contains(.endsFrame))
+        // VP9 says so itself.
+        #expect(!LayerInfo("e0 05 24 07 ff", .vp9, marker: true).flags.contains(.endsFrame))
+    }
+
+    @Test func aDependencyDescriptorKnowsBetter() throws {
+        let structure = try #require(DependencyDescriptor("c0 0001 80 01 7a 20")).structure
+        var layer = LayerInfo("d0 ff ff", .av1)
+        layer.take(try #require(DependencyDescriptor("41 0002")), known: structure)
+        #expect(layer.temporal == 1 && layer.flags == [.endsFrame, .isSwitchPoint])
+        let before = layer
+        layer.take(try #require(DependencyDescriptor("45 0002")), known: structure)
+        #expect(layer == before, "no such template")
     }
 
     @Test func opus() throws {
@@ -124,5 +188,35 @@ import Wire
     @Test(arguments: Codec.allCases.filter { $0 != .opus })
     func anEmptyPayloadStartsNothing(codec: Codec) {
         #expect(!codec.startsKeyframe(""))
+    }
+}
+
+/// A payload and what is known by it.
+struct LayerCase: Sendable {
+    let codec: Codec
+    let payload: String
+    let flags: LayerInfo.Flags
+    let spatial: UInt8
+    let temporal: UInt8
+    /// Where the picture ID and TL0PICIDX lie.
+    let pictureID: UInt8
+    let index: UInt8
+
+    init(
+        _ codec: Codec,
+        _ payload: String,
+        _ flags: LayerInfo.Flags,
+        spatial: UInt8,
+        temporal: UInt8,
+        pictureID: UInt8 = 0,
+        index: UInt8 = 0
+    ) {
+        self.codec = codec
+        self.payload = payload
+        self.flags = flags
+        self.spatial = spatial
+        self.temporal = temporal
+        self.pictureID = pictureID
+        self.index = index
     }
 }

@@ -55,7 +55,11 @@ extension Engine {
     }
 
     private func requestKeyframeOfNext(of subscription: Subscription, now: Instant) {
-        if let next = subscription.next, !subscription.isHeld { requestKeyframe(of: next, for: subscription, now: now) }
+        if let next = subscription.next, !subscription.isHeld {
+            requestKeyframe(of: next, for: subscription, now: now)
+        } else if subscription.awaitsLayers {
+            requestKeyframe(of: subscription.track, for: subscription, now: now)
+        }
     }
 
     /// A keyframe of a track begins: whoever waits for it, or would rather have this encoding, is sent it from now on.
@@ -76,14 +80,21 @@ extension Engine {
         for encoding in encodings { encoding.sortSubscriptions() }
     }
 
-    /// Looks at each simulcast track that a peer is sent, from now on once an interval, while there are any.
+    /// A viewer has reported on a track: when it has layers, what he is sent of it is chosen from now on.
+    func beginChoosing(for peer: Peer, reporting subscription: Subscription, now: Instant) {
+        guard peer.nextEncodingChoice == .distantFuture, subscription.isScalable else { return }
+        peer.nextEncodingChoice = now + limits.encodingInterval
+        noteDeadline(.encodings, of: peer)
+    }
+
+    /// Looks at each simulcast or scalable track that a peer is sent, from now on once an interval, while there are any.
     func chooseEncodings(for peer: Peer, now: Instant) {
         peer.nextEncodingChoice = .distantFuture
-        guard peer.subscriptions.contains(where: { !$0.encodings.isEmpty }) else { return }
+        guard peer.subscriptions.contains(where: \.isScalable) else { return }
         peer.nextEncodingChoice = now + limits.encodingInterval
         gaugeCongestion(of: peer, now: now)
-        for subscription in peer.subscriptions where !subscription.encodings.isEmpty {
-            chooseEncoding(of: subscription)
+        for subscription in peer.subscriptions where subscription.isScalable {
+            if !subscription.encodings.isEmpty { chooseEncoding(of: subscription) }
             requestKeyframeOfNext(of: subscription, now: now)
         }
     }
@@ -126,26 +137,22 @@ extension Engine {
         }
     }
 
-    /// The largest of what a peer is sent, or all of it, goes down by one encoding.
+    /// The largest of what a peer is sent, or all of it, goes down by one encoding or layer.
     private func lower(_ peer: Peer, isSevere: Bool) {
-        var largest: (subscription: Subscription, place: Int, bytes: UInt64)?
-        for subscription in peer.subscriptions where !subscription.isHeld {
-            let bytes = subscription.recentBytes
-            guard let place = subscription.encodings.firstIndex(where: { $0 === subscription.track }), place > 0 else {
-                continue
-            }
-            if isSevere { subscription.highestCarried = place - 1 }
-            if bytes >= largest?.bytes ?? 0 { largest = (subscription, place, bytes) }
+        var largest: Subscription?
+        for subscription in peer.subscriptions where subscription.canBeLowered {
+            if isSevere { subscription.lower(isSevere: true) }
+            if subscription.recentBytes >= largest?.recentBytes ?? 0 { largest = subscription }
         }
-        if let largest { largest.subscription.highestCarried = largest.place - 1 }
+        if !isSevere { largest?.lower(isSevere: false) }
     }
 
-    /// The lowest of what a peer is sent less of than he wants goes up by one encoding.
+    /// The lowest of what a peer is sent less of than he wants goes up by one encoding or layer.
     private func raise(_ peer: Peer) {
         var lowest: Subscription?
         for subscription in peer.subscriptions where subscription.isLimited {
-            if subscription.highestCarried < lowest?.highestCarried ?? .max { lowest = subscription }
+            if subscription.highestCarried < lowest?.highestCarried ?? .max || lowest == nil { lowest = subscription }
         }
-        lowest?.highestCarried += 1
+        lowest?.raise()
     }
 }

@@ -151,6 +151,7 @@ extension Engine {
                 delay: block.delaySinceLastSenderReport,
                 now: arrivedAt
             )
+            beginChoosing(for: peer, reporting: subscription, now: now)
             if subscription.reportedLoss.add(subscription.fractionLost, in: qualityInterval) {
                 lossySubscriptions.append(LossySubscription(peer: peer.id, subscription: subscription))
             }

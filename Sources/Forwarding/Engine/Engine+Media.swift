@@ -191,7 +191,7 @@ extension Engine {
         if payloadEnd > payloadOffset {
             let payload = bytes.extracting(payloadOffset..<payloadEnd)
             noteParameterSets(in: payload, of: track, encoding)
-            describe(&record, payload: payload, codec: track.codec, encoding)
+            describe(&record, payload: payload, in: bytes, codec: track.codec, encoding)
         }
         // Numbers go on with the first packet after an interruption, so it has to be the newest: late ones would need numbers that are
         // taken, and leave a gap behind them.
@@ -223,13 +223,29 @@ extension Engine {
         queue(track)
     }
 
-    /// Whether, and with what, a decoder can start.
-    private func describe(_ record: inout PacketRecord, payload: RawSpan, codec: Codec, _ encoding: Encoding) {
+    /// Which layer a packet is of; and whether, and with what, a decoder can start with it.
+    private func describe(
+        _ record: inout PacketRecord,
+        payload: RawSpan,
+        in packet: RawSpan,
+        codec: Codec,
+        _ encoding: Encoding
+    ) {
+        record.layer = LayerInfo(parsing: payload, codec: codec, marker: record.marker)
+        if record.layer.flags.contains(.isContinuation) {
+            record.layer.spatial = encoding.latestLayer.spatial
+            record.layer.temporal = encoding.latestLayer.temporal
+        }
+        let descriptorPlace = record.place(of: .dependencyDescriptor)
+        if let place = descriptorPlace, let descriptor = DependencyDescriptor(parsing: packet.extracting(place)) {
+            if let structure = descriptor.structure { encoding.dependencyStructure = structure }
+            record.layer.take(descriptor, known: encoding.dependencyStructure)
+        }
         // Parameter sets and each slice look like a beginning: only the first of them is the picture's.
         guard encoding.keyframeTimestamp != record.timestamp || codec.kind == .audio else { return }
-        record.startsKeyframe = codec.startsKeyframe(payload: payload)
+        record.startsKeyframe = record.layer.startsKeyframe
         // What a dependency descriptor describes can't have a packet put before it.
-        guard encoding.parameterSets != nil, !record.has(.dependencyDescriptor),
+        guard encoding.parameterSets != nil, descriptorPlace == nil,
             ParameterSetReader.isBareKeyframe(payload, codec: codec)
         else { return }
         record.startsKeyframe = true

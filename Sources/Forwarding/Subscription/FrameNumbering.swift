@@ -16,27 +16,27 @@ struct FrameNumbers: BitwiseCopyable, Equatable {
     }
 
     /// The numbers of the frame that a packet belongs to; nil when it is not kept.
-    init?(of record: UnsafePointer<PacketRecord>, codec: Codec) {
+    init?(of record: UnsafePointer<PacketRecord>) {
         guard let bytes = record.pointee.bytes else { return nil }
         self.init()
-        for index in 0..<Int(record.pointee.extensionCount) {
-            let element = record.pointee.extensions[index]
-            guard element.meaning == HeaderExtension.dependencyDescriptor.rawValue, element.length >= 3 else {
-                continue
-            }
-            frame = UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: Int(element.offset) + 1, as: UInt16.self))
+        if let place = record.pointee.place(of: .dependencyDescriptor), place.count >= 3 {
+            frame = UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: place.lowerBound + 1, as: UInt16.self))
         }
-        let payload = UnsafeRawBufferPointer(
-            start: bytes + Int(record.pointee.payloadOffset),
-            count: record.pointee.payloadLength
-        )
-        let places = FrameNumberPlaces(in: payload, codec: codec)
-        if let place = places.pictureID {
+        let layer = record.pointee.layer
+        let payload = bytes + Int(record.pointee.payloadOffset)
+        if layer.pictureIDOffset > 0 {
+            let place = payload + Int(layer.pictureIDOffset)
+            let first = UInt16(place.load(as: UInt8.self) & 0x7F)
             pictureID =
-                places.hasLongPictureID
-                ? UInt16(payload[place] & 0x7F) << 8 | UInt16(payload[place + 1]) : UInt16(payload[place])
+                layer.flags.contains(.hasLongPictureID)
+                ? first << 8 | UInt16(place.load(fromByteOffset: 1, as: UInt8.self)) : first
         }
-        temporalLevelZeroIndex = places.temporalLevelZeroIndex.map { payload[$0] }
+        if layer.temporalLevelZeroIndexOffset > 0 {
+            temporalLevelZeroIndex = payload.load(
+                fromByteOffset: Int(layer.temporalLevelZeroIndexOffset),
+                as: UInt8.self
+            )
+        }
     }
 }
 
@@ -63,6 +63,9 @@ struct FrameNumbering: BitwiseCopyable {
     /// Whether `apply` would change anything.
     var changesPayloads: Bool { pictureID != 0 || temporalLevelZeroIndex != 0 }
 
+    /// A picture is left out, and the next one is to have its number. TL0PICIDX counts frames that are always sent.
+    mutating func leaveOutPicture() { pictureID &-= 1 }
+
     /// A frame's numbers as the viewer has them.
     func applied(to numbers: FrameNumbers) -> FrameNumbers {
         FrameNumbers(
@@ -73,10 +76,12 @@ struct FrameNumbering: BitwiseCopyable {
     }
 
     /// Rewrites a payload's descriptor.
-    func apply(to payload: UnsafeMutableRawBufferPointer, codec: Codec) {
-        let places = FrameNumberPlaces(in: UnsafeRawBufferPointer(payload), codec: codec)
-        if let place = places.pictureID {
-            if places.hasLongPictureID {
+    ///
+    /// - Parameter layer: What was parsed of this payload.
+    func apply(to payload: UnsafeMutableRawBufferPointer, layer: LayerInfo) {
+        let place = Int(layer.pictureIDOffset)
+        if place > 0 {
+            if layer.flags.contains(.hasLongPictureID) {
                 let number = UInt16(payload[place] & 0x7F) << 8 | UInt16(payload[place + 1])
                 let changed = number &+ pictureID
                 payload[place] = 0x80 | UInt8(truncatingIfNeeded: changed >> 8)
@@ -85,48 +90,7 @@ struct FrameNumbering: BitwiseCopyable {
                 payload[place] = (payload[place] &+ UInt8(truncatingIfNeeded: pictureID)) & 0x7F
             }
         }
-        if let place = places.temporalLevelZeroIndex { payload[place] &+= temporalLevelZeroIndex }
-    }
-}
-
-/// Where a VP8 or VP9 payload has its frame's numbers. The places that are there lie within it.
-private struct FrameNumberPlaces {
-    var pictureID: Int?
-    var hasLongPictureID = false
-    var temporalLevelZeroIndex: Int?
-
-    init(in payload: UnsafeRawBufferPointer, codec: Codec) {
-        guard let first = payload.first else { return }
-        var offset = 1
-        switch codec {
-        case .vp8:
-            // X, then I and L.
-            guard first & 0x80 != 0, payload.count > 1 else { return }
-            let flags = payload[1]
-            offset = 2
-            if flags & 0x80 != 0 { notePictureID(in: payload, at: &offset) }
-            if flags & 0x40 != 0 { noteIndex(in: payload, at: offset) }
-        case .vp9:
-            // I, L and F.
-            if first & 0x80 != 0 { notePictureID(in: payload, at: &offset) }
-            if first & 0x20 != 0, first & 0x10 == 0 { noteIndex(in: payload, at: offset + 1) }
-        default: return
-        }
-    }
-
-    private mutating func notePictureID(in payload: UnsafeRawBufferPointer, at offset: inout Int) {
-        guard offset < payload.count else { return }
-        let isLong = payload[offset] & 0x80 != 0
-        guard !isLong || offset + 1 < payload.count else {
-            offset = payload.count
-            return
-        }
-        pictureID = offset
-        hasLongPictureID = isLong
-        offset += isLong ? 2 : 1
-    }
-
-    private mutating func noteIndex(in payload: UnsafeRawBufferPointer, at offset: Int) {
-        if offset < payload.count { temporalLevelZeroIndex = offset }
+        let index = Int(layer.temporalLevelZeroIndexOffset)
+        if index > 0 { payload[index] &+= temporalLevelZeroIndex }
     }
 }

@@ -60,6 +60,7 @@ struct OutgoingHeader {
     /// - Parameters:
     ///   - record: The packet's record.
     ///   - packet: The packet as it was received, for the values of its header extensions.
+    ///   - marker: Whether the M bit is set.
     ///   - padding: Whether the P bit is set.
     ///   - includesMID: Whether the MID is written, when the viewer negotiated it.
     ///   - frameNumberOffset: Added to the dependency descriptor's frame number.
@@ -72,6 +73,7 @@ struct OutgoingHeader {
         sequenceNumber: UInt16,
         timestamp: UInt32,
         ssrc: UInt32,
+        marker: Bool,
         padding: Bool,
         includesMID: Bool,
         frameNumberOffset: UInt16,
@@ -113,7 +115,7 @@ struct OutgoingHeader {
         if padding { first |= 0x20 }
         if hasExtension { first |= 0x10 }
         target.storeBytes(of: first, as: UInt8.self)
-        target.storeBytes(of: payloadType | (record.pointee.marker ? 0x80 : 0), toByteOffset: 1, as: UInt8.self)
+        target.storeBytes(of: payloadType | (marker ? 0x80 : 0), toByteOffset: 1, as: UInt8.self)
         target.storeBytes(of: sequenceNumber.bigEndian, toByteOffset: 2, as: UInt16.self)
         target.storeBytes(of: timestamp.bigEndian, toByteOffset: 4, as: UInt32.self)
         target.storeBytes(of: ssrc.bigEndian, toByteOffset: 8, as: UInt32.self)

@@ -36,10 +36,12 @@ final class Subscription {
     /// How the encoding that is forwarded maps onto our source.
     private struct Mapping {
         var generation: UInt32
-        /// The packet that the viewer started with.
-        var firstSequence: UInt64
-        /// Added, with wrapping, to the publisher's extended sequence number.
-        var sequenceOffset: UInt64
+        /// The packet that the viewer started with, as the publisher and as we number it.
+        let firstSequence: UInt64
+        let firstOutgoing: UInt64
+        /// The latest packet that came.
+        var latestSequence: UInt64
+        var map: SequenceMap
         /// Added, with wrapping, to the publisher's timestamps.
         var timestampOffset: UInt32
         /// What the viewer was sent directly before that packet, and our timestamp and time of it.
@@ -49,6 +51,10 @@ final class Subscription {
     }
 
     private var mapping: Mapping?
+    /// Which layers are forwarded, where the encoding has several.
+    private(set) var layers = LayerSelector()
+    /// Whether the viewer's decoder can make use of the lowest spatial layer only.
+    private let decodesLowestLayer: Bool
     /// Where it stands on the circle of `Admission`.
     private let place: Double
     /// Whether its peer wants nothing of it for now. Afterwards it goes on without a gap in its numbers, video with a keyframe.
@@ -90,8 +96,7 @@ final class Subscription {
     private var bytesAtInterval: UInt64 = 0
     /// Bytes that were sent in the last interval.
     private(set) var recentBytes: UInt64 = 0
-    /// Added to the numbers that frames carry; and what is known of the encoding before, until the first packet of the next.
-    private var numbering = FrameNumbering()
+    /// What is known of the encoding before, until the first packet of the next.
     private var numbersBefore: FrameNumbers?
     private var numbersAtPause: FrameNumbers?
     private var clockBefore: SenderClock?
@@ -108,6 +113,9 @@ final class Subscription {
         let parameters = description.parameters
         clockRate = parameters.codec.clockRate
         needsKeyframe = parameters.codec.kind == .video
+        // Without the dependency descriptor an AV1 receiver can't tell the spatial layers of a picture apart.
+        decodesLowestLayer =
+            parameters.codec == .av1 && !parameters.headerExtensions.contains { $0.meaning == .dependencyDescriptor }
         if let payloadType = parameters.retransmissionPayloadType, let ssrc = description.retransmissionSSRC {
             retransmissionSSRC = ssrc
             retransmissionHeader = OutgoingHeader(parameters, payloadType: payloadType, repeatsExactly: false)
@@ -170,21 +178,29 @@ final class Subscription {
         run.removeAll()
         guard !isHeld else { return 0 }
         var forwarded = 0
-        if mapping?.generation != encoding.generation { frameTimestamp = nil }
+        if decodesLowestLayer, encoding.highestLayer.spatial > 0 { limit(to: layers.target) }
+        // Nil before its first packet.
+        var firstSequence: UInt64?
+        if let mapping, mapping.generation == encoding.generation {
+            firstSequence = mapping.firstSequence
+        } else {
+            frameTimestamp = nil
+        }
         for sequence in encoding.pending {
             guard let record = encoding.history.record(of: sequence) else { continue }
             if needsKeyframe, isShed || !track.admission.isWhole, isLeftOut(record) {
                 run.shedCount += 1
                 continue
             }
-            if let mapping, mapping.generation == encoding.generation, !isShed, !record.pointee.followsInterruption {
-                guard sequence >= mapping.firstSequence else { continue }
+            if let firstSequence, !isShed, !record.pointee.followsInterruption {
+                guard sequence >= firstSequence, layers.isIdle || selects(record) else { continue }
             } else {
                 guard !needsKeyframe || record.pointee.startsKeyframe else { continue }
                 // What came before it in this turn has its numbers by the mapping of before.
                 forwarded += send(run, sealer: sealer, to: destination, into: egress, now: now)
                 run.removePackets()
                 mapping = start(at: record, of: encoding, now: now)
+                firstSequence = sequence
                 isShed = false
                 forwarded += sendPreamble(sealer: sealer, to: destination, into: egress, now: now)
             }
@@ -195,6 +211,35 @@ final class Subscription {
             )
         }
         return forwarded + send(run, sealer: sealer, to: destination, into: egress, now: now)
+    }
+
+    /// Limits the layers that are forwarded, from the next picture on; what is above the limit before is taken up with a keyframe.
+    func limit(to limit: LayerLimit) {
+        var limit = limit
+        if decodesLowestLayer, let highest = track.encoding?.highestLayer, highest.spatial > 0 { limit.spatial = 0 }
+        guard limit != layers.target else { return }
+        if layers.isIdle, let map = mapping?.map {
+            // So far none was left out.
+            mapping?.latestSequence = nextSequence &- 1 &- map.current.offset
+        }
+        layers.target = limit
+    }
+
+    /// Whether a packet is sent, if only as padding: of some layers it is not.
+    private func selects(_ record: UnsafePointer<PacketRecord>) -> Bool {
+        guard let latest = mapping?.latestSequence else { return false }
+        let sequence = record.pointee.sequence
+        // What comes late has its place already, or has none.
+        guard sequence > latest else { return mapping?.map.span(of: sequence) != nil }
+        mapping?.latestSequence = sequence
+        let layer = record.pointee.layer
+        let timestamp = record.pointee.timestamp
+        layers.observe(layer, timestamp: timestamp, startsKeyframe: record.pointee.startsKeyframe)
+        mapping?.map.change(to: layers.current, at: sequence)
+        // A packet without a payload is of no layer.
+        guard record.pointee.payloadLength > 0, !layers.current.includes(layer) else { return true }
+        mapping?.map.omit(sequence, timestamp: timestamp, countsFrames: track.codec == .vp8)
+        return false
     }
 
     /// Sends the packets of a run by the mapping.
@@ -214,7 +259,8 @@ final class Subscription {
 
         for index in 0..<run.count {
             let packet = run[index]
-            let outgoing = packet.record.pointee.sequence &+ mapping.sequenceOffset
+            guard let span = mapping.map.span(of: packet.record.pointee.sequence) else { continue }
+            let outgoing = packet.record.pointee.sequence &+ span.offset
             let timestamp = packet.record.pointee.timestamp &+ mapping.timestampOffset
             let length = write(
                 packet.record,
@@ -223,6 +269,7 @@ final class Subscription {
                 sequence: outgoing,
                 timestamp: timestamp,
                 ssrc: ssrc,
+                span: span,
                 originalSequenceNumber: nil,
                 sealer: sealer,
                 into: egress,
@@ -259,6 +306,7 @@ final class Subscription {
                 sequence: nextSequence,
                 timestamp: mapping.startTimestamp,
                 ssrc: ssrc,
+                span: nil,
                 originalSequenceNumber: nil,
                 sealer: sealer,
                 into: egress,
@@ -292,13 +340,15 @@ final class Subscription {
         // The asked-for packet is the latest one sent with these 16 bits.
         let behind = UInt16(truncatingIfNeeded: nextSequence &- 1) &- sequenceNumber
         let outgoing = nextSequence &- 1 &- UInt64(behind)
-        let sequence = outgoing &- mapping.sequenceOffset
         let record: UnsafePointer<PacketRecord>
         let timestamp: UInt32
+        let span = outgoing < mapping.firstOutgoing ? nil : mapping.map.span(ofOutgoing: outgoing)
+        let sequence = span.map { outgoing &- $0.offset }
         // What goes before the viewer's first packet belongs to the keyframe that this begins.
-        let isMended = max(sequence, mapping.firstSequence) < encoding.keyframeSequence
+        let isMended = (sequence ?? mapping.firstSequence) < encoding.keyframeSequence
         let late = isMended ? Retransmission.unknown : .tooOld
-        if sequence >= mapping.firstSequence {
+        if outgoing >= mapping.firstOutgoing {
+            guard let sequence else { return late }
             guard sequence <= encoding.highestSequence else { return .unknown }
             guard let kept = encoding.history.record(of: sequence) else {
                 return encoding.history.isPast(sequence) ? late : .unknown
@@ -307,7 +357,7 @@ final class Subscription {
             record = kept
             timestamp = kept.pointee.timestamp &+ mapping.timestampOffset
         } else {
-            let before = mapping.firstSequence - sequence
+            let before = mapping.firstOutgoing - outgoing
             guard let preamble = mapping.preamble, before <= UInt64(preamble.packetCount) else { return .unknown }
             guard now - mapping.startedAt <= oldest else { return late }
             record = preamble.packet(at: preamble.packetCount - Int(before))
@@ -323,6 +373,7 @@ final class Subscription {
                 sequence: nextRetransmissionSequence,
                 timestamp: timestamp,
                 ssrc: retransmissionSSRC,
+                span: span,
                 originalSequenceNumber: sequenceNumber,
                 sealer: sealer,
                 into: egress,
@@ -337,6 +388,7 @@ final class Subscription {
                 sequence: outgoing,
                 timestamp: timestamp,
                 ssrc: ssrc,
+                span: span,
                 originalSequenceNumber: nil,
                 sealer: sealer,
                 into: egress,
@@ -373,8 +425,61 @@ final class Subscription {
         }
     }
 
+    /// Whether there are parts of it that a viewer can do without: other encodings, or layers.
+    var isScalable: Bool { !encodings.isEmpty || highestLayer != .lowest }
+
     /// Whether the viewer is sent less than he wants, as his network seems to carry no more.
-    var isLimited: Bool { !isHeld && highestCarried < min(highestWanted, encodings.count - 1) }
+    var isLimited: Bool {
+        guard !isHeld else { return false }
+        return highestCarried < min(highestWanted, encodings.count - 1) || carriedLayers != highestLayer
+    }
+
+    /// Whether he can be sent less.
+    var canBeLowered: Bool { !isHeld && (place(of: track) > 0 || carriedLayers != .lowest) }
+
+    /// Whether the viewer has to have a keyframe to be sent the layers that are his.
+    var awaitsLayers: Bool { !isHeld && layers.awaitsKeyframe(of: highestLayer) }
+
+    /// He is sent an encoding less, or where there is none a layer: half of the frames before the size.
+    func lower(isSevere: Bool) {
+        let place = place(of: track)
+        if place > 0 {
+            highestCarried = place - 1
+            return
+        }
+        var carried = carriedLayers
+        if carried.spatial == 0 || carried.temporal == highestLayer.temporal, carried.temporal > 0, !isSevere {
+            carried.temporal -= 1
+        } else if carried.spatial > 0 {
+            carried = LayerLimit(spatial: carried.spatial - 1, temporal: highestLayer.temporal)
+        } else {
+            carried.temporal = 0
+        }
+        limit(to: carried)
+    }
+
+    /// He is sent what he would be sent next if there were more room.
+    func raise() {
+        var carried = carriedLayers
+        if carried == highestLayer {
+            highestCarried += 1
+            return
+        }
+        if carried.temporal < highestLayer.temporal { carried.temporal += 1 } else { carried.spatial += 1 }
+        limit(to: carried == highestLayer ? .none : carried)
+    }
+
+    /// The highest layers that come and that the viewer can make use of.
+    private var highestLayer: LayerLimit {
+        var highest = track.encoding?.highestLayer ?? .lowest
+        if decodesLowestLayer { highest.spatial = 0 }
+        return highest
+    }
+
+    /// Those of them that are to be sent.
+    private var carriedLayers: LayerLimit { layers.target.limited(to: highestLayer) }
+
+    private func place(of encoding: Track) -> Int { encodings.firstIndex { $0 === encoding } ?? 0 }
 
     /// Whether it is among those that a track serves while the worker can't serve all.
     func isAdmitted(to track: Track) -> Bool { track.admission.isWhole || track.admission.contains(place) }
@@ -438,6 +543,7 @@ final class Subscription {
     private func start(at record: UnsafePointer<PacketRecord>, of encoding: Encoding, now: Instant) -> Mapping {
         let first = record.pointee
         var timestampOffset: UInt32 = 0
+        var numbering = mapping?.map.current.numbering ?? FrameNumbering()
         if let mapping, mapping.generation == encoding.generation {
             // The same source after a pause: its clock has gone on.
             timestampOffset = mapping.timestampOffset
@@ -445,17 +551,26 @@ final class Subscription {
             if let lastSentAt {
                 timestampOffset = timestamp(following: lastSentAt, at: first, of: encoding, now: now) &- first.timestamp
             }
-            if let numbersBefore, let numbers = FrameNumbers(of: record, codec: track.codec) {
+            if let numbersBefore, let numbers = FrameNumbers(of: record) {
                 numbering = FrameNumbering(from: numbers, continuing: numbersBefore)
             }
         }
         numbersBefore = nil
         clockBefore = nil
         let preamble = first.isBare ? encoding.parameterSets : nil
+        let firstOutgoing = nextSequence &+ UInt64(preamble?.packetCount ?? 0)
+        layers.observe(first.layer, timestamp: first.timestamp, startsKeyframe: true)
         return Mapping(
             generation: encoding.generation,
             firstSequence: first.sequence,
-            sequenceOffset: nextSequence &+ UInt64(preamble?.packetCount ?? 0) &- first.sequence,
+            firstOutgoing: firstOutgoing,
+            latestSequence: first.sequence,
+            map: SequenceMap(
+                first: first.sequence,
+                offset: firstOutgoing &- first.sequence,
+                numbering: numbering,
+                limit: layers.current
+            ),
             timestampOffset: timestampOffset,
             preamble: preamble,
             startTimestamp: first.timestamp &+ timestampOffset,
@@ -487,11 +602,11 @@ final class Subscription {
         guard let mapping, let encoding = track.encoding, mapping.generation == encoding.generation else { return nil }
         // Packets that are nothing but padding carry none.
         for back in 1...UInt64(Self.longestPadding) {
-            guard let record = encoding.history.record(of: nextSequence &- back &- mapping.sequenceOffset) else {
-                continue
-            }
-            if record.pointee.payloadLength > 0 {
-                return FrameNumbers(of: record, codec: track.codec).map(numbering.applied)
+            guard let span = mapping.map.span(ofOutgoing: nextSequence &- back),
+                let record = encoding.history.record(of: nextSequence &- back &- span.offset)
+            else { continue }
+            if record.pointee.payloadLength > 0, span.limit.includes(record.pointee.layer) {
+                return FrameNumbers(of: record).map(span.numbering.applied)
             }
         }
         return nil
@@ -499,7 +614,9 @@ final class Subscription {
 
     /// Writes and seals one packet in the batch's next slot.
     ///
-    /// - Parameter padding: Bytes of RTP padding, 0 to 255; a packet without payload gets at least one.
+    /// - Parameters:
+    ///   - padding: Bytes of RTP padding, 0 to 255; a packet without payload gets at least one.
+    ///   - span: Which layers are sent, and how their frames are numbered; nil for what has no frames of its own.
     @inline(__always)
     private func write(
         _ record: UnsafePointer<PacketRecord>,
@@ -508,6 +625,7 @@ final class Subscription {
         sequence: UInt64,
         timestamp: UInt32,
         ssrc: UInt32,
+        span: SequenceMap.Span?,
         originalSequenceNumber: UInt16?,
         sealer: SRTPSealer,
         into egress: EgressBatch,
@@ -516,7 +634,11 @@ final class Subscription {
         // RFC 3711 §9.2: 2^48 packets end the keys' life.
         guard let bytes = record.pointee.bytes, sequence < 1 << 48 else { return 0 }
         let slot = egress.freeSlot
-        let payloadLength = record.pointee.payloadLength
+        let layer = record.pointee.layer
+        // Of a layer that is left out only the number is sent.
+        let isSelected = span?.limit.includes(layer) ?? true
+        let payloadLength = isSelected ? record.pointee.payloadLength : 0
+        let numbering = span?.numbering ?? FrameNumbering()
         // The publisher's padding is not worth its bytes, but its sequence number has to be filled.
         let isPaddingOnly = payloadLength == 0 && originalSequenceNumber == nil
         let padding = isPaddingOnly ? max(padding, 1) : padding
@@ -527,6 +649,7 @@ final class Subscription {
             sequenceNumber: UInt16(truncatingIfNeeded: sequence),
             timestamp: timestamp,
             ssrc: ssrc,
+            marker: isSelected && (record.pointee.marker || span?.limit.endsPicture(layer) ?? false),
             padding: padding > 0,
             includesMID: includesMID,
             frameNumberOffset: numbering.frame,
@@ -543,13 +666,13 @@ final class Subscription {
             if numbering.changesPayloads {
                 numbering.apply(
                     to: UnsafeMutableRawBufferPointer(start: target + 2, count: payloadLength),
-                    codec: track.codec
+                    layer: layer
                 )
             }
         } else if numbering.changesPayloads, let base = payload.baseAddress {
             let target = UnsafeMutableRawBufferPointer(start: slot + headerLength, count: payloadLength)
             target.baseAddress?.copyMemory(from: base, byteCount: payloadLength)
-            numbering.apply(to: target, codec: track.codec)
+            numbering.apply(to: target, layer: layer)
             payload = UnsafeRawBufferPointer(target)
         }
         return sealer.seal(

@@ -45,6 +45,12 @@ final class Encoding {
     var parameterSets: ParameterSets?
     /// Whether other workers have to be told them with the next packets.
     var hasUnrelayedParameterSets = false
+    /// The dependency descriptors' structure that came last.
+    var dependencyStructure: DependencyDescriptor.Structure?
+    /// The layer of the packet that came last: what only continues it says nothing of its own.
+    private(set) var latestLayer = LayerInfo()
+    /// The highest layers that came.
+    private(set) var highestLayer = LayerLimit.lowest
     var order = SequenceOrder()
     /// The last packet that was out of order.
     var outlier: OutlyingPacket?
@@ -123,7 +129,12 @@ final class Encoding {
     }
 
     private func note(_ record: PacketRecord) {
-        highestSequence = max(highestSequence, record.sequence)
+        if record.sequence > highestSequence {
+            highestSequence = record.sequence
+            latestLayer = record.layer
+            highestLayer.spatial = max(highestLayer.spatial, record.layer.spatial)
+            highestLayer.temporal = max(highestLayer.temporal, record.layer.temporal)
+        }
         if record.payloadLength > 0 { lastReceivedAt = record.receivedAt }
         // Of audio the marker begins a talkspurt.
         if record.marker, isVideo { noteFrame(at: record.receivedAt) }

@@ -32,16 +32,21 @@ struct PacketRecord: BitwiseCopyable {
     var followsInterruption = false
     /// Whether that decoder has to have parameter sets already.
     var isBare = false
+    /// Which layer it is of, and what it is to that layer's frames.
+    var layer = LayerInfo()
     var extensionCount: UInt8 = 0
     var extensions = InlineArray<8, Extension>(repeating: Extension())
 
     /// The payload's length in bytes; 0 for a packet that only carries padding.
     var payloadLength: Int { Int(payloadEnd) - Int(payloadOffset) }
 
-    /// Whether it has a header extension element of this meaning.
-    func has(_ meaning: HeaderExtension) -> Bool {
-        for index in 0..<Int(extensionCount) where extensions[index].meaning == meaning.rawValue { return true }
-        return false
+    /// Where in the packet the value of a header extension element of this meaning lies; nil where it has none.
+    func place(of meaning: HeaderExtension) -> Range<Int>? {
+        for index in 0..<Int(extensionCount) where extensions[index].meaning == meaning.rawValue {
+            let offset = Int(extensions[index].offset)
+            return offset..<(offset + Int(extensions[index].length))
+        }
+        return nil
     }
 
     /// Notes an element, when there is room for it.

@@ -10,6 +10,9 @@ public struct AV1AggregationHeader: Sendable, BitwiseCopyable, Hashable {
     public var startsCodedVideoSequence: Bool
     /// Whether the first OBU that begins in the packet is a sequence header.
     public var beginsWithSequenceHeader: Bool
+    /// The layer that this OBU says it is of, 0 to 3 and 0 to 7; 0 where it says nothing.
+    public var spatialLayer: UInt8 = 0
+    public var temporalLayer: UInt8 = 0
     /// Whether it is the frame of a keyframe, without a sequence header before it in the packet.
     public var beginsWithBareKeyframe: Bool
 
@@ -44,10 +47,15 @@ public struct AV1AggregationHeader: Sendable, BitwiseCopyable, Hashable {
             type = obu >> 3 & 0x0F
         }
         beginsWithSequenceHeader = type == 1
+        // AV1 §5.3.3.
+        if obu & 0x04 != 0 {
+            guard let layers = reader.byte() else { return }
+            temporalLayer = layers >> 5
+            spatialLayer = layers >> 3 & 0x03
+        }
         guard type == 3 || type == 6 else { return }
-        // A frame header or a frame (AV1 §5.9.2), behind an extension of a byte and its size where there are any. Its first bits: whether
-        // it shows a frame of before, and the frame's type, of which 0 is a keyframe.
-        if obu & 0x04 != 0, reader.byte() == nil { return }
+        // A frame header or a frame (AV1 §5.9.2), behind its size where it has one. Its first bits: whether it shows a frame of before,
+        // and the frame's type, of which 0 is a keyframe.
         if obu & 0x02 != 0 {
             var sizeBytes = 1
             while let byte = reader.byte(), byte & 0x80 != 0 {

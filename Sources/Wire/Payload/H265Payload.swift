@@ -1,6 +1,10 @@
 /// What an H.265 RTP payload (RFC 7798 §4.4) begins.
 public struct H265Payload: Sendable, BitwiseCopyable, Hashable {
     private enum UnitType {
+        /// Slices of all kinds of pictures.
+        static let slices: ClosedRange<UInt8> = 0...31
+        /// TSA and STSA pictures: a decoder may go up to their temporal layer (H.265 §7.4.2.2).
+        static let switchPoints: ClosedRange<UInt8> = 2...5
         /// BLA, IDR and CRA pictures, with which a decoder can start.
         static let randomAccess: ClosedRange<UInt8> = 16...21
         static let videoParameterSet: UInt8 = 32
@@ -13,6 +17,10 @@ public struct H265Payload: Sendable, BitwiseCopyable, Hashable {
     public private(set) var hasParameterSet = false
     /// Whether a slice of a random access picture begins in the packet.
     public private(set) var startsRandomAccess = false
+    /// Whether a slice begins in the packet.
+    public private(set) var startsSlice = false
+    /// Whether a decoder may go up to the packet's temporal layer here.
+    public private(set) var isSwitchPoint = false
     /// The lowest temporal layer of the units in the packet, 0 to 6.
     public private(set) var temporalLayer: UInt8 = 0
 
@@ -47,5 +55,7 @@ public struct H265Payload: Sendable, BitwiseCopyable, Hashable {
     private mutating func note(_ type: UInt8) {
         if type == UnitType.videoParameterSet || type == UnitType.sequenceParameterSet { hasParameterSet = true }
         if UnitType.randomAccess.contains(type) { startsRandomAccess = true }
+        if UnitType.slices.contains(type) { startsSlice = true }
+        if UnitType.switchPoints.contains(type) { isSwitchPoint = true }
     }
 }

@@ -11,6 +11,9 @@ public struct VP8Descriptor: Sendable, BitwiseCopyable, Hashable {
     /// Whether the picture ID is of 15 bits.
     public var hasLongPictureID: Bool
     public var temporalLevelZeroIndex: UInt8?
+    /// Where the two lie in the payload; 0 where they are absent.
+    public var pictureIDOffset: UInt8 = 0
+    public var temporalLevelZeroIndexOffset: UInt8 = 0
     /// 0 to 3; nil when absent.
     public var temporalLayer: UInt8?
     /// Whether a decoder may switch up to this layer here.
@@ -39,11 +42,13 @@ public struct VP8Descriptor: Sendable, BitwiseCopyable, Hashable {
         if first & 0x80 != 0 {
             guard let flags = reader.byte() else { return nil }
             if flags & 0x80 != 0 {
+                pictureIDOffset = UInt8(truncatingIfNeeded: reader.offset)
                 guard let (value, isLong) = reader.pictureID() else { return nil }
                 pictureID = value
                 hasLongPictureID = isLong
             }
             if flags & 0x40 != 0 {
+                temporalLevelZeroIndexOffset = UInt8(truncatingIfNeeded: reader.offset)
                 guard let index = reader.byte() else { return nil }
                 temporalLevelZeroIndex = index
             }

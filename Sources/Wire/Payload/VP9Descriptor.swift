@@ -22,6 +22,9 @@ public struct VP9Descriptor: Sendable, BitwiseCopyable, Hashable {
     /// Whether the frame depends on the lower spatial layer of its picture (D).
     public var dependsOnLowerSpatialLayer: Bool
     public var temporalLevelZeroIndex: UInt8?
+    /// Where the picture ID and that index lie in the payload; 0 where they are absent.
+    public var pictureIDOffset: UInt8 = 0
+    public var temporalLevelZeroIndexOffset: UInt8 = 0
     /// Width and height of each spatial layer, when the scalability structure tells them: the highest layer's.
     public var resolution: Resolution?
     /// The number of spatial layers, 1 to 8, when the scalability structure is there.
@@ -60,6 +63,7 @@ public struct VP9Descriptor: Sendable, BitwiseCopyable, Hashable {
         length = 0
 
         if first & 0x80 != 0 {
+            pictureIDOffset = UInt8(truncatingIfNeeded: reader.offset)
             guard let (value, isLong) = reader.pictureID() else { return nil }
             pictureID = value
             hasLongPictureID = isLong
@@ -71,6 +75,7 @@ public struct VP9Descriptor: Sendable, BitwiseCopyable, Hashable {
             spatialLayer = layers >> 1 & 0x07
             dependsOnLowerSpatialLayer = layers & 0x01 != 0
             if !isFlexible {
+                temporalLevelZeroIndexOffset = UInt8(truncatingIfNeeded: reader.offset)
                 guard let index = reader.byte() else { return nil }
                 temporalLevelZeroIndex = index
             }
