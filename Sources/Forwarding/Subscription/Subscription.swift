@@ -50,6 +50,26 @@ final class Subscription {
         var startedAt: Instant
     }
 
+    /// What becomes of a packet on its way to the viewer.
+    private struct Form {
+        /// 0 where only the packet's number is sent, as its layer is left out.
+        var payloadLength: Int
+        var marker: Bool
+        var numbering: FrameNumbering
+
+        /// - Parameter span: Which layers are sent, and how their frames are numbered; nil for what has no frames of its own.
+        @inline(__always)
+        init(of record: UnsafePointer<PacketRecord>, in span: SequenceMap.Span?) {
+            payloadLength = record.pointee.payloadLength
+            marker = record.pointee.marker
+            numbering = span?.numbering ?? FrameNumbering()
+            guard let limit = span?.limit, limit != .none else { return }
+            let isSelected = limit.includes(record.pointee.layer)
+            if !isSelected { payloadLength = 0 }
+            marker = isSelected && (marker || limit.endsPicture(record.pointee.layer))
+        }
+    }
+
     private var mapping: Mapping?
     /// Which layers are forwarded, where the encoding has several.
     private(set) var layers = LayerSelector()
@@ -261,6 +281,7 @@ final class Subscription {
             let packet = run[index]
             guard let span = mapping.map.span(of: packet.record.pointee.sequence) else { continue }
             let outgoing = packet.record.pointee.sequence &+ span.offset
+            let form = Form(of: packet.record, in: span)
             let timestamp = packet.record.pointee.timestamp &+ mapping.timestampOffset
             let length = write(
                 packet.record,
@@ -269,7 +290,7 @@ final class Subscription {
                 sequence: outgoing,
                 timestamp: timestamp,
                 ssrc: ssrc,
-                span: span,
+                form: form,
                 originalSequenceNumber: nil,
                 sealer: sealer,
                 into: egress,
@@ -281,7 +302,7 @@ final class Subscription {
                 lastTimestamp = timestamp
             }
             bytesSent += UInt64(length)
-            payloadBytesSent += UInt64(packet.record.pointee.payloadLength)
+            payloadBytesSent += UInt64(form.payloadLength)
         }
         lastSentAt = now
         packetsForwarded += UInt64(run.count)
@@ -306,7 +327,7 @@ final class Subscription {
                 sequence: nextSequence,
                 timestamp: mapping.startTimestamp,
                 ssrc: ssrc,
-                span: nil,
+                form: Form(of: record, in: nil),
                 originalSequenceNumber: nil,
                 sealer: sealer,
                 into: egress,
@@ -365,6 +386,7 @@ final class Subscription {
         }
 
         let length: Int
+        let form = Form(of: record, in: span)
         if let retransmissionHeader, let retransmissionSSRC {
             length = write(
                 record,
@@ -373,7 +395,7 @@ final class Subscription {
                 sequence: nextRetransmissionSequence,
                 timestamp: timestamp,
                 ssrc: retransmissionSSRC,
-                span: span,
+                form: form,
                 originalSequenceNumber: sequenceNumber,
                 sealer: sealer,
                 into: egress,
@@ -388,7 +410,7 @@ final class Subscription {
                 sequence: outgoing,
                 timestamp: timestamp,
                 ssrc: ssrc,
-                span: span,
+                form: form,
                 originalSequenceNumber: nil,
                 sealer: sealer,
                 into: egress,
@@ -616,7 +638,6 @@ final class Subscription {
     ///
     /// - Parameters:
     ///   - padding: Bytes of RTP padding, 0 to 255; a packet without payload gets at least one.
-    ///   - span: Which layers are sent, and how their frames are numbered; nil for what has no frames of its own.
     @inline(__always)
     private func write(
         _ record: UnsafePointer<PacketRecord>,
@@ -625,7 +646,7 @@ final class Subscription {
         sequence: UInt64,
         timestamp: UInt32,
         ssrc: UInt32,
-        span: SequenceMap.Span?,
+        form: Form,
         originalSequenceNumber: UInt16?,
         sealer: SRTPSealer,
         into egress: EgressBatch,
@@ -634,11 +655,8 @@ final class Subscription {
         // RFC 3711 §9.2: 2^48 packets end the keys' life.
         guard let bytes = record.pointee.bytes, sequence < 1 << 48 else { return 0 }
         let slot = egress.freeSlot
-        let layer = record.pointee.layer
-        // Of a layer that is left out only the number is sent.
-        let isSelected = span?.limit.includes(layer) ?? true
-        let payloadLength = isSelected ? record.pointee.payloadLength : 0
-        let numbering = span?.numbering ?? FrameNumbering()
+        let payloadLength = form.payloadLength
+        let numbering = form.numbering
         // The publisher's padding is not worth its bytes, but its sequence number has to be filled.
         let isPaddingOnly = payloadLength == 0 && originalSequenceNumber == nil
         let padding = isPaddingOnly ? max(padding, 1) : padding
@@ -649,7 +667,7 @@ final class Subscription {
             sequenceNumber: UInt16(truncatingIfNeeded: sequence),
             timestamp: timestamp,
             ssrc: ssrc,
-            marker: isSelected && (record.pointee.marker || span?.limit.endsPicture(layer) ?? false),
+            marker: form.marker,
             padding: padding > 0,
             includesMID: includesMID,
             frameNumberOffset: numbering.frame,
@@ -666,13 +684,13 @@ final class Subscription {
             if numbering.changesPayloads {
                 numbering.apply(
                     to: UnsafeMutableRawBufferPointer(start: target + 2, count: payloadLength),
-                    layer: layer
+                    layer: record.pointee.layer
                 )
             }
         } else if numbering.changesPayloads, let base = payload.baseAddress {
             let target = UnsafeMutableRawBufferPointer(start: slot + headerLength, count: payloadLength)
             target.baseAddress?.copyMemory(from: base, byteCount: payloadLength)
-            numbering.apply(to: target, layer: layer)
+            numbering.apply(to: target, layer: record.pointee.layer)
             payload = UnsafeRawBufferPointer(target)
         }
         return sealer.seal(
