@@ -40,6 +40,17 @@ import Wire
         #expect(Self.rewritten(payload, codec) == expected)
     }
 
+    /// Of a layer that is left out only the number is sent.
+    @Test func aPayloadThatIsNotSentIsLeftAlone() {
+        let descriptor: [UInt8] = [0x90, 0xC0, 0x80, 101, 8, 1]
+        var bytes = descriptor
+        let layer = LayerInfo(parsing: bytes.span.bytes, codec: .vp8, marker: false)
+        bytes.withUnsafeMutableBytes {
+            Self.numbering.apply(to: UnsafeMutableRawBufferPointer(rebasing: $0[..<0]), layer: layer)
+        }
+        #expect(bytes == descriptor)
+    }
+
     @Test func whatEndsEarlyIsLeftAlone() {
         var random = Simulation.Random(state: 5)
         for _ in 0..<100_000 {

@@ -77,8 +77,11 @@ struct FrameNumbering: BitwiseCopyable {
 
     /// Rewrites a payload's descriptor.
     ///
-    /// - Parameter layer: What was parsed of this payload.
+    /// - Parameters:
+    ///   - payload: The whole of it, or nothing where only the packet's number is sent.
+    ///   - layer: What was parsed of this payload.
     func apply(to payload: UnsafeMutableRawBufferPointer, layer: LayerInfo) {
+        guard !payload.isEmpty else { return }
         let place = Int(layer.pictureIDOffset)
         if place > 0 {
             if layer.flags.contains(.hasLongPictureID) {
