@@ -2,6 +2,8 @@
 
 import { element } from "/assets/page.js";
 
+const RETRY_MILLISECONDS = 1_000;
+
 /** The page's lists, by the kind of track that their devices give. */
 export const LISTS = { video: "camera", audio: "microphone" };
 
@@ -25,10 +27,20 @@ export async function listDevices(chosen = {}) {
   }
 }
 
-/** @param {MediaStreamConstraints} wanted @returns {Promise<MediaStream>} @throws {DOMException} See reasonOf. */
+/**
+ * Opens devices. One that is busy is asked for once more: the page before, or another tab, may need a moment to let it go.
+ *
+ * @param {MediaStreamConstraints} wanted @returns {Promise<MediaStream>} @throws {DOMException} See reasonOf.
+ */
 export async function openDevices(wanted) {
   if (!navigator.mediaDevices) throw new DOMException("", "SecurityError");
-  return navigator.mediaDevices.getUserMedia(wanted);
+  try {
+    return await navigator.mediaDevices.getUserMedia(wanted);
+  } catch (error) {
+    if (!["AbortError", "NotReadableError"].includes(error.name)) throw error;
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
+    return navigator.mediaDevices.getUserMedia(wanted);
+  }
 }
 
 /** The constraint for one device; none for the default one. */

@@ -4,8 +4,6 @@ import { exactly, LISTS, listDevices, openDevices, reasonOf, stopTracks } from "
 import { element } from "/assets/page.js";
 import { settings } from "/assets/settings.js";
 
-const RETRY_MILLISECONDS = 1_000;
-
 export class Devices {
   /** @type {MediaStream|null} What is open. */ media = null;
   /** Settled once the devices were asked for. */ ready = Promise.resolve();
@@ -118,17 +116,12 @@ export class Devices {
 /** Both devices; one of them where the other is missing. */
 async function openAny() {
   let first = null;
-  for (const wanted of [{ audio: true, video: true }, { audio: true, video: true }, { video: true }, { audio: true }]) {
-    // The page before, or another tab, may need a moment to let a device go.
-    if (wanted.audio && wanted.video && first) {
-      if (!["AbortError", "NotReadableError"].includes(first.name)) continue;
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
-    }
+  for (const wanted of [{ audio: true, video: true }, { video: true }, { audio: true }]) {
     try {
       return await openWanted(wanted);
     } catch (error) {
       first ??= error;
-      // A refusal is an answer: nobody is asked twice.
+      // Who said no is not asked again.
       if (error.name === "NotAllowedError") break;
     }
   }
