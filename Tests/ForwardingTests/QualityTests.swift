@@ -40,18 +40,7 @@ import Wire
         in simulation: Simulation
     ) -> QualityChanges {
         for fractionLost in fractionsLost {
-            var packet: [UInt8] = []
-            let block = RTCPPacket.ReportBlock(
-                ssrc: ssrc,
-                fractionLost: fractionLost,
-                packetsLost: 0,
-                highestSequence: 1,
-                jitter: 0,
-                lastSenderReport: 0,
-                delaySinceLastSenderReport: 0
-            )
-            RTCPWriter.receiverReport(sender: 1, blocks: [block], to: &packet)
-            viewer.send(control: packet)
+            viewer.report(on: ssrc, fractionLost: fractionLost)
             simulation.run(for: .seconds(1))
         }
         return take(simulation)

@@ -129,18 +129,7 @@ import Wire
 
         /// The viewer reports losses, and a round trip when it is told what the last sender report said.
         func report(fractionLost: UInt8, lastSenderReport: UInt32 = 0) {
-            var report: [UInt8] = []
-            let block = RTCPPacket.ReportBlock(
-                ssrc: viewerSSRC,
-                fractionLost: fractionLost,
-                packetsLost: 0,
-                highestSequence: 0,
-                jitter: 0,
-                lastSenderReport: lastSenderReport,
-                delaySinceLastSenderReport: 0
-            )
-            RTCPWriter.receiverReport(sender: 9, blocks: [block], to: &report)
-            viewer.send(control: report)
+            viewer.report(on: viewerSSRC, fractionLost: fractionLost, lastSenderReport: lastSenderReport)
         }
     }
 

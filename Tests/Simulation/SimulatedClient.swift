@@ -152,6 +152,22 @@ package final class SimulatedClient {
         outbox.append(Array(output.prefix(length)))
     }
 
+    /// Reports how a source that it is sent arrives (RFC 3550 §6.4.2).
+    package func report(on ssrc: UInt32, fractionLost: UInt8, lastSenderReport: UInt32 = 0) {
+        var packet: [UInt8] = []
+        let block = RTCPPacket.ReportBlock(
+            ssrc: ssrc,
+            fractionLost: fractionLost,
+            packetsLost: 0,
+            highestSequence: 0,
+            jitter: 0,
+            lastSenderReport: lastSenderReport,
+            delaySinceLastSenderReport: 0
+        )
+        RTCPWriter.receiverReport(sender: 9, blocks: [block], to: &packet)
+        send(control: packet)
+    }
+
     package func hangUp() {
         dtls.close()
         while dtls.nextDatagram(into: &buffer) { outbox.append(buffer) }
