@@ -1,4 +1,4 @@
-"""Scalable encodings with a real encoder and plain WHEP viewers, who ask for no extension: every viewer gets a picture, also a slow one."""
+"""Scalable encodings of a real encoder. Plain WHEP viewers ask for no extension: each gets a picture, on a slow network too."""
 
 import asyncio
 import contextlib

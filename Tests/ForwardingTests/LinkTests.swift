@@ -102,7 +102,7 @@ struct LinkTests {
         let delays = packets.map { ($0.arrivedAt - $0.sentAt) / .milliseconds(1) }
         #expect(delays.allSatisfy { (50...70).contains($0) })
         let mean = delays.reduce(0, +) / Double(delays.count)
-        // Who would have come before another waits for it.
+        // A packet that would have overtaken another waits for it.
         #expect((60...66).contains(mean), "\(mean)")
     }
 

@@ -141,8 +141,8 @@ import Wire
         #expect(observe(0, 2) && !observe(1, 2) && !observe(2, 2))
         selector.target = .none
         #expect(observe(0, 3) && !observe(1, 3))
-        #expect(selector.awaitsKeyframe(of: LayerLimit(spatial: 2, temporal: 0)))
+        #expect(selector.current.spatial == 0 && !selector.isIdle)
         #expect(observe(0, 4, isKeyframe: true) && observe(1, 4) && observe(2, 4))
-        #expect(!selector.awaitsKeyframe(of: LayerLimit(spatial: 2, temporal: 0)))
+        #expect(selector.isIdle)
     }
 }

@@ -80,7 +80,7 @@ extension Engine {
         for encoding in encodings { encoding.sortSubscriptions() }
     }
 
-    /// A viewer has reported on a track: when it has layers, what he is sent of it is chosen from now on.
+    /// A viewer reports on a track: when the track has layers, they are chosen for this viewer from now on.
     func beginChoosing(for peer: Peer, reporting subscription: Subscription, now: Instant) {
         guard peer.nextEncodingChoice == .distantFuture, subscription.isScalable else { return }
         peer.nextEncodingChoice = now + limits.encodingInterval
@@ -147,12 +147,8 @@ extension Engine {
         if !isSevere { largest?.lower(isSevere: false) }
     }
 
-    /// The lowest of what a peer is sent less of than he wants goes up by one encoding or layer.
+    /// The lowest of the tracks that a peer gets less of than it wants goes up by one encoding or layer.
     private func raise(_ peer: Peer) {
-        var lowest: Subscription?
-        for subscription in peer.subscriptions where subscription.isLimited {
-            if subscription.highestCarried < lowest?.highestCarried ?? .max || lowest == nil { lowest = subscription }
-        }
-        lowest?.raise()
+        peer.subscriptions.filter(\.isLimited).min { $0.highestCarried < $1.highestCarried }?.raise()
     }
 }

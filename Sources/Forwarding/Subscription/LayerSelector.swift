@@ -6,23 +6,15 @@ import Wire
 /// spatial ones with a keyframe.
 struct LayerSelector {
     /// What the viewer is to be sent.
-    var target: LayerLimit
-    /// What he is sent.
-    private(set) var current: LayerLimit
+    var target = LayerLimit.none
+    /// What it is sent.
+    private(set) var current = LayerLimit.none
     /// The RTP timestamp of the picture that came last; nil before the first.
     private var timestamp: UInt32?
-
-    init(target: LayerLimit = .none) {
-        self.target = target
-        current = target
-    }
 
     /// Whether nothing is left out, nor is to be.
     @inline(__always)
     var isIdle: Bool { target == .none && current == .none }
-
-    /// Whether the viewer is sent less than he is to be: a keyframe makes up for that.
-    func awaitsKeyframe(of highest: LayerLimit) -> Bool { current.spatial < min(target.spatial, highest.spatial) }
 
     /// Looks at a packet that is newer than all before it. What is `current` then holds for it.
     mutating func observe(_ layer: LayerInfo, timestamp: UInt32, startsKeyframe: Bool) {

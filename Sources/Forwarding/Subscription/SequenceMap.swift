@@ -15,8 +15,8 @@ struct LayerLimit: BitwiseCopyable, Equatable {
 
     func includes(_ layer: LayerInfo) -> Bool { layer.spatial <= spatial && layer.temporal <= temporal }
 
-    /// Whether a packet ends the picture for whom it limits, though more of it comes for others: it needs a marker bit then (RFC 9628
-    /// §4.1; RTP payload format for AV1 v1.0 §4.2).
+    /// Whether a packet ends a viewer's picture, though higher layers of it may follow for others: it needs a marker bit then
+    /// (RFC 9628 §4.1; RTP payload format for AV1 v1.0 §4.2).
     func endsPicture(_ layer: LayerInfo) -> Bool { layer.spatial == spatial && layer.flags.contains(.endsFrame) }
 }
 

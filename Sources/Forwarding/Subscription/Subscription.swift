@@ -19,7 +19,7 @@ final class Subscription {
     private(set) unowned var track: Track
     /// The encodings of a simulcast track, the lowest first; empty where there is one. Emptied when the subscription ends.
     var encodings: ContiguousArray<Track> = []
-    /// The places of the best encoding that the viewer wants, and of the best that his network seems to carry.
+    /// The places of the best encoding that the viewer wants, and of the best that its network seems to carry.
     var highestWanted: Int
     var highestCarried = Int.max
     /// The encoding that is forwarded from its next keyframe on.
@@ -33,48 +33,11 @@ final class Subscription {
     private let retransmissionHeader: OutgoingHeader?
     private let needsKeyframe: Bool
 
-    /// How the encoding that is forwarded maps onto our source.
-    private struct Mapping {
-        var generation: UInt32
-        /// The packet that the viewer started with, as the publisher and as we number it.
-        let firstSequence: UInt64
-        let firstOutgoing: UInt64
-        /// The latest packet that came.
-        var latestSequence: UInt64
-        var map: SequenceMap
-        /// Added, with wrapping, to the publisher's timestamps.
-        var timestampOffset: UInt32
-        /// What the viewer was sent directly before that packet, and our timestamp and time of it.
-        var preamble: ParameterSets?
-        var startTimestamp: UInt32
-        var startedAt: Instant
-    }
-
-    /// What becomes of a packet on its way to the viewer.
-    private struct Form {
-        /// 0 where only the packet's number is sent, as its layer is left out.
-        var payloadLength: Int
-        var marker: Bool
-        var numbering: FrameNumbering
-
-        /// - Parameter span: Which layers are sent, and how their frames are numbered; nil for what has no frames of its own.
-        @inline(__always)
-        init(of record: UnsafePointer<PacketRecord>, in span: SequenceMap.Span?) {
-            payloadLength = record.pointee.payloadLength
-            marker = record.pointee.marker
-            numbering = span?.numbering ?? FrameNumbering()
-            guard let limit = span?.limit, limit != .none else { return }
-            let isSelected = limit.includes(record.pointee.layer)
-            if !isSelected { payloadLength = 0 }
-            marker = isSelected && (marker || limit.endsPicture(record.pointee.layer))
-        }
-    }
-
     private var mapping: Mapping?
     /// Which layers are forwarded, where the encoding has several.
     private(set) var layers = LayerSelector()
     /// Whether the viewer's decoder can make use of the lowest spatial layer only.
-    private let decodesLowestLayer: Bool
+    let decodesLowestLayer: Bool
     /// Where it stands on the circle of `Admission`.
     private let place: Double
     /// Whether its peer wants nothing of it for now. Afterwards it goes on without a gap in its numbers, video with a keyframe.
@@ -116,6 +79,8 @@ final class Subscription {
     private var bytesAtInterval: UInt64 = 0
     /// Bytes that were sent in the last interval.
     private(set) var recentBytes: UInt64 = 0
+    /// Whether a temporal layer was due in the last interval and had not come back by its end.
+    private(set) var lackedSwitchPoint = false
     /// What is known of the encoding before, until the first packet of the next.
     private var numbersBefore: FrameNumbers?
     private var numbersAtPause: FrameNumbers?
@@ -201,8 +166,8 @@ final class Subscription {
         if decodesLowestLayer, encoding.highestLayer.spatial > 0 { limit(to: layers.target) }
         // Nil before its first packet.
         var firstSequence: UInt64?
-        if let mapping, mapping.generation == encoding.generation {
-            firstSequence = mapping.firstSequence
+        if mapping?.generation == encoding.generation {
+            firstSequence = mapping?.firstSequence
         } else {
             frameTimestamp = nil
         }
@@ -273,16 +238,20 @@ final class Subscription {
         into egress: EgressBatch,
         now: Instant
     ) -> Int {
-        guard run.count > 0, let mapping else { return 0 }
+        // Nearly all packets are of the current span; the map itself is not copied for them.
+        guard run.count > 0, let current = mapping?.map.current, let timestampOffset = mapping?.timestampOffset else {
+            return 0
+        }
         // Without RTX a packet may have to be repeated to the bit, so it is not changed to suit its neighbours.
         if retransmissionHeader != nil { run.equalizeLengths() }
 
         for index in 0..<run.count {
             let packet = run[index]
-            guard let span = mapping.map.span(of: packet.record.pointee.sequence) else { continue }
-            let outgoing = packet.record.pointee.sequence &+ span.offset
-            let form = Form(of: packet.record, in: span)
-            let timestamp = packet.record.pointee.timestamp &+ mapping.timestampOffset
+            let sequence = packet.record.pointee.sequence
+            guard let span = sequence >= current.first ? current : mapping?.map.span(of: sequence) else { continue }
+            let outgoing = sequence &+ span.offset
+            let form = OutgoingForm(of: packet.record, in: span)
+            let timestamp = packet.record.pointee.timestamp &+ timestampOffset
             let length = write(
                 packet.record,
                 padding: packet.padding,
@@ -327,7 +296,7 @@ final class Subscription {
                 sequence: nextSequence,
                 timestamp: mapping.startTimestamp,
                 ssrc: ssrc,
-                form: Form(of: record, in: nil),
+                form: OutgoingForm(of: record, in: nil),
                 originalSequenceNumber: nil,
                 sealer: sealer,
                 into: egress,
@@ -386,7 +355,7 @@ final class Subscription {
         }
 
         let length: Int
-        let form = Form(of: record, in: span)
+        let form = OutgoingForm(of: record, in: span)
         if let retransmissionHeader, let retransmissionSSRC {
             length = write(
                 record,
@@ -447,62 +416,6 @@ final class Subscription {
         }
     }
 
-    /// Whether there are parts of it that a viewer can do without: other encodings, or layers.
-    var isScalable: Bool { !encodings.isEmpty || highestLayer != .lowest }
-
-    /// Whether the viewer is sent less than he wants, as his network seems to carry no more.
-    var isLimited: Bool {
-        guard !isHeld else { return false }
-        return highestCarried < min(highestWanted, encodings.count - 1) || carriedLayers != highestLayer
-    }
-
-    /// Whether he can be sent less.
-    var canBeLowered: Bool { !isHeld && (place(of: track) > 0 || carriedLayers != .lowest) }
-
-    /// Whether the viewer has to have a keyframe to be sent the layers that are his.
-    var awaitsLayers: Bool { !isHeld && layers.awaitsKeyframe(of: highestLayer) }
-
-    /// He is sent an encoding less, or where there is none a layer: half of the frames before the size.
-    func lower(isSevere: Bool) {
-        let place = place(of: track)
-        if place > 0 {
-            highestCarried = place - 1
-            return
-        }
-        var carried = carriedLayers
-        if carried.spatial == 0 || carried.temporal == highestLayer.temporal, carried.temporal > 0, !isSevere {
-            carried.temporal -= 1
-        } else if carried.spatial > 0 {
-            carried = LayerLimit(spatial: carried.spatial - 1, temporal: highestLayer.temporal)
-        } else {
-            carried.temporal = 0
-        }
-        limit(to: carried)
-    }
-
-    /// He is sent what he would be sent next if there were more room.
-    func raise() {
-        var carried = carriedLayers
-        if carried == highestLayer {
-            highestCarried += 1
-            return
-        }
-        if carried.temporal < highestLayer.temporal { carried.temporal += 1 } else { carried.spatial += 1 }
-        limit(to: carried == highestLayer ? .none : carried)
-    }
-
-    /// The highest layers that come and that the viewer can make use of.
-    private var highestLayer: LayerLimit {
-        var highest = track.encoding?.highestLayer ?? .lowest
-        if decodesLowestLayer { highest.spatial = 0 }
-        return highest
-    }
-
-    /// Those of them that are to be sent.
-    private var carriedLayers: LayerLimit { layers.target.limited(to: highestLayer) }
-
-    private func place(of encoding: Track) -> Int { encodings.firstIndex { $0 === encoding } ?? 0 }
-
     /// Whether it is among those that a track serves while the worker can't serve all.
     func isAdmitted(to track: Track) -> Bool { track.admission.isWhole || track.admission.contains(place) }
 
@@ -512,21 +425,9 @@ final class Subscription {
     func endInterval() -> Bool {
         recentBytes = bytesSent - bytesAtInterval
         bytesAtInterval = bytesSent
+        lackedSwitchPoint = awaitsSwitchPoint
         defer { hasNewReport = false }
         return hasNewReport
-    }
-
-    var snapshot: SubscriptionSnapshot {
-        var snapshot = SubscriptionSnapshot(track: id)
-        snapshot.encoding = encodings.firstIndex { $0 === track }
-        snapshot.packetsForwarded = packetsForwarded
-        snapshot.bytesSent = bytesSent
-        snapshot.packetsRetransmitted = packetsRetransmitted
-        snapshot.nacksReceived = nacksReceived
-        snapshot.keyframeRequestsReceived = keyframeRequestsReceived
-        snapshot.fractionLost = fractionLost
-        snapshot.roundTripSeconds = roundTrip?.seconds
-        return snapshot
     }
 
     /// What the next sender report says, or nil while the publisher has not told its clock or nothing was forwarded.
@@ -636,8 +537,7 @@ final class Subscription {
 
     /// Writes and seals one packet in the batch's next slot.
     ///
-    /// - Parameters:
-    ///   - padding: Bytes of RTP padding, 0 to 255; a packet without payload gets at least one.
+    /// - Parameter padding: Bytes of RTP padding, 0 to 255; a packet without payload gets at least one.
     @inline(__always)
     private func write(
         _ record: UnsafePointer<PacketRecord>,
@@ -646,7 +546,7 @@ final class Subscription {
         sequence: UInt64,
         timestamp: UInt32,
         ssrc: UInt32,
-        form: Form,
+        form: OutgoingForm,
         originalSequenceNumber: UInt16?,
         sealer: SRTPSealer,
         into egress: EgressBatch,
