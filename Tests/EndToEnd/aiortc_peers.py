@@ -5,7 +5,7 @@ import asyncio
 import aiohttp
 import av
 import numpy
-from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription, VideoStreamTrack
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription, VideoStreamTrack
 from av import VideoFrame
 
 from patience import last_moment
@@ -71,7 +71,8 @@ class Peer:
 
     def __init__(self, url):
         self.url = url
-        self.connection = RTCPeerConnection()
+        # By itself it would ask a server on the internet.
+        self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         # Where the server asks for one.
         self.token = None
         self.location = None

@@ -3,9 +3,16 @@
 import pytest
 
 import patience
+from own_network import enter_own_network
 from sluice import Server
 
 MISSED, KEPT = "measured: missed", "measured: kept"
+
+
+def pytest_configure(config):
+    # The process that only hands tests to others needs none.
+    if not config.getoption("numprocesses", None):
+        enter_own_network()
 
 
 @pytest.hookimpl(wrapper=True)

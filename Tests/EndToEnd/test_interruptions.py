@@ -108,7 +108,8 @@ async def test_a_viewer_that_comes_late_sees_a_picture_at_once(server):
         try:
             await late.frames_reach(1, 2)
         except AssertionError as error:
-            raise AssertionError(f"{error}; {server.stream('late')}; {server.totals()}") from None
+            state = publisher.connection.connectionState
+            raise AssertionError(f"{error}; the publisher is {state}; {server.stream('late')}; {server.totals()}") from None
         figure("a late viewer's first picture", asyncio.get_running_loop().time() - start, at_most=2)
     finally:
         await late.close()

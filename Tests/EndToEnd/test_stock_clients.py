@@ -6,7 +6,6 @@ came of one of them.
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -35,20 +34,11 @@ SECONDS = {name: 40 if name == "ffmpeg-dtls-server" else 90 for name in PUBLISHE
 STRETCH = {name: 20 if name == "ffmpeg-dtls-server" else 5 for name in PUBLISHERS}
 
 
-@contextlib.contextmanager
 def reachable_address():
     """An address of this machine that is not loopback: libnice makes no pair of one that is and one that isn't."""
     if address := own_address():
-        yield address
-        return
-    devices = [f"sn{os.getpid() % 100000}{side}" for side in "ab"]
-    try:
-        for command in (f"link add {devices[0]} type veth peer name {devices[1]}", f"address add 10.215.0.1/24 dev {devices[0]}",
-                        f"link set {devices[0]} up", f"link set {devices[1]} up"):
-            subprocess.run(["ip", *command.split()], check=True)
-        yield "10.215.0.1"
-    finally:
-        subprocess.run(["ip", "link", "delete", devices[0]], capture_output=True)
+        return address
+    pytest.skip("no address but loopback")
 
 
 class Client:
@@ -70,7 +60,8 @@ class Client:
 @pytest.fixture(scope="module")
 def calls():
     """For each publisher the pictures that its viewer had shown, second by second."""
-    with reachable_address() as address, contextlib.ExitStack() as stack:
+    address = reachable_address()
+    with contextlib.ExitStack() as stack:
         server = stack.enter_context(Server("--media-listen", address, environment={"SLUICE_AUTH_MODE": "token"}))
 
         def run(*command):

@@ -1,11 +1,8 @@
 """A client in a network namespace of its own."""
 
 import contextlib
-import fcntl
 import os
-import pathlib
 import subprocess
-import tempfile
 
 from chromium import PROGRAM, chromium
 from sluice import Server
@@ -15,14 +12,6 @@ SERVER = "10.214.0.1"
 
 def run(*command):
     subprocess.run(command, check=True, capture_output=True)
-
-
-@contextlib.contextmanager
-def alone():
-    """One test at a time has these addresses."""
-    with open(pathlib.Path(tempfile.gettempdir()) / "sluice-two-paths.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 class TwoPaths:
@@ -76,7 +65,6 @@ class TwoPaths:
 async def inside_and_outside(folder, **options):
     """A server, a page of its origin in a browser inside and one outside; and the paths, for what happens to them."""
     async with contextlib.AsyncExitStack() as stack:
-        stack.enter_context(alone())
         paths = stack.enter_context(TwoPaths())
         server = stack.enter_context(Server("--http-listen", f"{SERVER}:0", "--media-listen", SERVER,
                                             environment={"SLUICE_AUTH_MODE": "token"}))
