@@ -23,7 +23,7 @@ from test_rooms import client
 SEED = int(os.environ.get("SLUICE_SEED", "20251125"))
 # They come from another address than everybody else.
 HOSTILE = "127.0.0.2"
-SILENCE = 3
+SILENCE = round(3 * PATIENCE)
 # A round trip of others in the worst of a hundred cases, in seconds: the machine has two cores for the server and all clients.
 SLOWEST = 0.25
 MB = 1 << 20

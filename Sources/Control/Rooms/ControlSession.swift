@@ -112,7 +112,8 @@ struct ControlSession: Sendable {
         let watch = Task { await watchSilence(socket, activity) }
         do {
             for try await frame in inbound {
-                activity.note()
+                activity.beginFrame()
+                defer { activity.endFrame() }
                 if frame.opcode == .connectionClose {
                     socket.finish()
                     break
@@ -143,6 +144,8 @@ struct ControlSession: Sendable {
         while !Task.isCancelled {
             try? await Task.sleep(for: limits.controlSilence)
             if Task.isCancelled { return }
+            // What it said waits its turn here: what it says next is not read meanwhile.
+            if activity.isHandlingFrame { continue }
             if !activity.hasJoined || activity.silence > limits.controlSilence * 2 {
                 socket.close(.policyViolation, activity.hasJoined ? "Nothing was heard." : "No join came.")
                 return
@@ -414,19 +417,31 @@ struct ControlSession: Sendable {
     }
 }
 
-/// When something came last, for the one who watches over the socket.
+/// What the client has sent, for the task that watches over the socket.
 final class ControlActivity: Sendable {
     private struct State: Sendable {
-        var heardAt = ContinuousClock.now
+        var isHandlingFrame = false
+        var listensSince = ContinuousClock.now
         var hasJoined = false
     }
 
     private let state = Locked(State())
 
-    func note() { state.withLock { $0.heardAt = .now } }
+    func beginFrame() { state.withLock { $0.isHandlingFrame = true } }
+
+    func endFrame() {
+        state.withLock {
+            $0.isHandlingFrame = false
+            $0.listensSince = .now
+        }
+    }
+
     func join() { state.withLock { $0.hasJoined = true } }
+
+    var isHandlingFrame: Bool { state.withLock { $0.isHandlingFrame } }
     var hasJoined: Bool { state.withLock { $0.hasJoined } }
-    var silence: Duration { state.withLock { $0.heardAt.duration(to: .now) } }
+    /// For how long the session has waited for a frame. It counts from the end of the last one's handling, which may take long.
+    var silence: Duration { state.withLock { $0.listensSince.duration(to: .now) } }
 }
 
 extension ServerConfiguration.ICEServer {
