@@ -57,8 +57,10 @@ import Wire
             while let packet = try reader.next(in: compound.span.bytes) {
                 switch packet {
                 case .transportFeedback(_, _, let offset, let length):
-                    let feedback = TransportFeedback.read(offset: offset, length: length, in: compound.span.bytes)
-                    arrivals += (feedback?.arrivals ?? []).compactMap { $0 }
+                    var feedback = TransportFeedbackReader(offset: offset, length: length, in: compound.span.bytes)
+                    while let item = feedback?.next(in: compound.span.bytes) {
+                        if case .received(let ticks) = item { arrivals.append(ticks) }
+                    }
                 case .receiverReport(_, let reports):
                     for index in 0..<reports.count {
                         jitter.append(reports.block(at: index, in: compound.span.bytes).jitter)

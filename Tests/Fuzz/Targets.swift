@@ -106,7 +106,10 @@ public func initialize(_: UnsafeMutableRawPointer?, _: UnsafeMutableRawPointer?)
         case .receiverEstimatedMaximumBitrate(_, _, let list):
             for index in 0..<list.count { _ = list.ssrc(at: index, in: span) }
         case .transportFeedback(_, _, let offset, let length):
-            _ = TransportFeedback.read(offset: offset, length: length, in: span)
+            guard var feedback = TransportFeedbackReader(offset: offset, length: length, in: span) else { break }
+            var steps = 0
+            while feedback.next(in: span) != nil { steps += 1 }
+            precondition(steps <= length * 8, "as long as the packet is")
         case .extendedReport(_, let offset, let length):
             var blocks = ExtendedReportReader(offset: offset, length: length)
             while blocks.next(in: span) != nil {}

@@ -151,11 +151,23 @@ import Wire
         guard case .transportFeedback(1, 2, let offset, let length)? = try reader.next(in: bytes.span.bytes) else {
             return []
         }
-        guard let feedback = TransportFeedback.read(offset: offset, length: length, in: bytes.span.bytes) else {
+        guard let feedback = TransportFeedbackReader(offset: offset, length: length, in: bytes.span.bytes) else {
             return []
         }
-        #expect(feedback.count == 3)
-        return feedback.arrivals
+        #expect(feedback.number == 3)
+        return arrivals(of: feedback, in: bytes)
+    }
+
+    private func arrivals(of feedback: TransportFeedbackReader, in bytes: [UInt8]) -> [Int64?] {
+        var feedback = feedback
+        var arrivals: [Int64?] = []
+        while let item = feedback.next(in: bytes.span.bytes) {
+            switch item {
+            case .received(let ticks): arrivals.append(ticks)
+            case .missing(let count): arrivals += [Int64?](repeating: nil, count: count)
+            }
+        }
+        return arrivals
     }
 
     @Test func saysWhatArrivedAndWhen() throws {
@@ -195,10 +207,31 @@ import Wire
         let (bytes, _) = write([1_000_000, 1_000_300, TransportFeedback.notReceived, 1_000_310])
         for length in 0..<(bytes.count - 12) {
             // Without the padding the last bytes are deltas that a shorter report lacks.
-            if let read = TransportFeedback.read(offset: 12, length: length, in: bytes.span.bytes) {
-                #expect(read.arrivals.count == 4)
+            if let read = TransportFeedbackReader(offset: 12, length: length, in: bytes.span.bytes) {
+                #expect(arrivals(of: read, in: bytes).count == 4)
             }
         }
+    }
+
+    /// 65,535 packets that did not arrive take 18 bytes to say, and no more steps than that to read.
+    @Test func manyMissingPacketsAreReadInFewSteps() throws {
+        let bytes: [UInt8] =
+            [0, 1, 0xFF, 0xFF, 0, 0, 0, 3]
+            + (0..<8).flatMap { _ in [0x1F, 0xFF] as [UInt8] } + [0x00, 0x07]
+        let read = TransportFeedbackReader(offset: 0, length: bytes.count, in: bytes.span.bytes)
+        var feedback = try #require(read)
+        var missing = 0
+        var steps = 0
+        while case .missing(let count)? = feedback.next(in: bytes.span.bytes) {
+            missing += count
+            steps += 1
+        }
+        #expect(missing == 65_535 && steps == 9)
+    }
+
+    @Test func aChunkThatSaysNothingIsRefused() {
+        let bytes: [UInt8] = [0, 1, 0, 1, 0, 0, 0, 3, 0, 0]
+        #expect(TransportFeedbackReader(offset: 0, length: bytes.count, in: bytes.span.bytes) == nil)
     }
 }
 

@@ -61,56 +61,6 @@ public enum TransportFeedback {
         return accepted
     }
 
-    /// Reads the feedback that `RTCPPacket.transportFeedback` found.
-    ///
-    /// - Returns: The first sequence number, the feedback's number, and for each packet its arrival in ticks since the
-    ///   reference clock's start, nil when it did not arrive. Nil when the bytes end before what they announce.
-    public static func read(
-        offset: Int,
-        length: Int,
-        in bytes: RawSpan
-    ) -> (baseSequence: UInt16, count: UInt8, arrivals: [Int64?])? {
-        let end = offset + length
-        guard length >= 8, end <= bytes.byteCount else { return nil }
-        let total = Int(bytes.uint16(at: offset + 2))
-        let reference = Int64(Int32(bitPattern: bytes.uint24(at: offset + 4) << 8) >> 8)
-        var cursor = offset + 8
-        var statuses: [UInt16] = []
-        while statuses.count < total {
-            guard cursor + 2 <= end else { return nil }
-            let chunk = bytes.uint16(at: cursor)
-            cursor += 2
-            if chunk & 0x8000 == 0 {
-                let run = min(Int(chunk & 0x1FFF), total - statuses.count)
-                guard run > 0 else { return nil }
-                statuses.append(contentsOf: repeatElement(chunk >> 13 & 3, count: run))
-            } else if chunk & 0x4000 == 0 {
-                for bit in 0..<14 { statuses.append(chunk >> (13 - bit) & 1) }
-            } else {
-                for symbol in 0..<7 { statuses.append(chunk >> (12 - symbol * 2) & 3) }
-            }
-        }
-        var ticks = reference * ticksPerReference
-        var arrivals: [Int64?] = []
-        for status in statuses.prefix(total) {
-            switch Status(rawValue: status) {
-            case .smallDelta:
-                guard cursor + 1 <= end else { return nil }
-                ticks += Int64(bytes.byte(at: cursor))
-                cursor += 1
-                arrivals.append(ticks)
-            case .largeDelta:
-                guard cursor + 2 <= end else { return nil }
-                ticks += Int64(Int16(bitPattern: bytes.uint16(at: cursor)))
-                cursor += 2
-                arrivals.append(ticks)
-            case .notReceived, nil:
-                arrivals.append(nil)
-            }
-        }
-        return (bytes.uint16(at: offset), bytes.byte(at: offset + 7), arrivals)
-    }
-
     private static func status(ofDelta delta: Int64) -> Status? {
         if delta >= 0, delta <= 255 { return .smallDelta }
         return Int16(exactly: delta) == nil ? nil : .largeDelta

@@ -4,7 +4,7 @@ public enum HeaderExtension: UInt8, Sendable, Hashable, CaseIterable {
     case audioLevel
     /// Absolute send time, 24 bits of 6.18 fixed point seconds. Rewritten for each viewer at the moment of sending.
     case absoluteSendTime
-    /// Transport-wide congestion control sequence number. Ends at Sluice: it counts packets of one hop.
+    /// Transport-wide congestion control sequence number. It counts packets of one hop: each viewer that reports by it gets its own.
     case transportSequenceNumber
     /// RFC 9143 §15 MID. Written for each viewer.
     case mid
