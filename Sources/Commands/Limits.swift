@@ -127,6 +127,8 @@ public struct Limits: Sendable {
     public var encodingsPerTrack = 4
     /// Between two looks at which encoding of each simulcast track a peer is sent.
     public var encodingInterval = Duration.seconds(1)
+    /// The same for peers whose feedback tells what their network carries.
+    public var allocationInterval = Duration.milliseconds(200)
     /// An encoding of which nothing came for so long has stopped: those who are sent it get another one.
     public var encodingSilence = Duration.milliseconds(700)
     /// A viewer is congested when he loses this fraction of packets, or when his round trip takes so much longer than his fastest:

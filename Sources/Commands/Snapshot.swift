@@ -185,9 +185,25 @@ public struct TrackSnapshot: Sendable {
     }
 }
 
+/// Why a viewer gets no more of a track than it gets.
+public enum SubscriptionLimit: String, Sendable {
+    /// The viewer wants no more.
+    case wish
+    /// Its network seems to carry no more.
+    case network
+    /// The publisher sends no more.
+    case publisher
+    /// The server has more to do than it can.
+    case server
+}
+
 /// One subscription as its worker sees it.
 public struct SubscriptionSnapshot: Sendable {
     public var track: TrackID
+    public var why = SubscriptionLimit.publisher
+    /// Of a scalable encoding, the highest layers that are forwarded, 0 for the lowest; nil where there is one layer.
+    public var spatialLayer: Int?
+    public var temporalLayer: Int?
     /// Of a simulcast track, the place of the encoding that is forwarded, 0 for the lowest.
     public var encoding: Int?
     public var packetsForwarded: UInt64
@@ -211,6 +227,27 @@ public struct SubscriptionSnapshot: Sendable {
     }
 }
 
+/// What is known of a viewer's network, by its transport-wide feedback. Rates are in bits per second, IP and UDP headers included.
+public struct BandwidthSnapshot: Sendable {
+    /// What the network seems to carry.
+    public var estimate: Double
+    /// What the viewer's tracks take as they are forwarded, and what they would take at most.
+    public var allocated: Double
+    public var wanted: Double
+    /// How long what it is sent waits on the way.
+    public var queueSeconds: Double
+    /// Of its packets, 0 to 1.
+    public var fractionLost: Double
+
+    public init(estimate: Double, allocated: Double, wanted: Double, queueSeconds: Double, fractionLost: Double) {
+        self.estimate = estimate
+        self.allocated = allocated
+        self.wanted = wanted
+        self.queueSeconds = queueSeconds
+        self.fractionLost = fractionLost
+    }
+}
+
 /// One peer as its worker sees it.
 public struct PeerSnapshot: Sendable {
     public enum State: String, Sendable {
@@ -224,14 +261,18 @@ public struct PeerSnapshot: Sendable {
     public var srtpProfile: String?
     public var tracks: [TrackSnapshot]
     public var subscriptions: [SubscriptionSnapshot]
+    /// Nil where its feedback tells nothing of it.
+    public var bandwidth: BandwidthSnapshot?
 
     public init(
         peer: PeerID,
         state: State,
         srtpProfile: String?,
         tracks: [TrackSnapshot],
-        subscriptions: [SubscriptionSnapshot]
+        subscriptions: [SubscriptionSnapshot],
+        bandwidth: BandwidthSnapshot? = nil
     ) {
+        self.bandwidth = bandwidth
         self.peer = peer
         self.state = state
         self.srtpProfile = srtpProfile

@@ -19,6 +19,9 @@ extension Offer {
         .transportWideCongestionControl,
     ]
     private static let viewerFeedback: FeedbackOptions = [.nack, .pictureLossIndication, .fullIntraRequest]
+    /// What a viewer's feedback tells of its network, where it can be sent more or less: reading it is not free.
+    private static let bandwidthExtensions: Set<HeaderExtension> = [.transportSequenceNumber]
+    private static let bandwidthFeedback: FeedbackOptions = [.transportWideCongestionControl]
 
     /// Answers a publisher: each m-line that it sends on gets the first codec of its list that we forward, in the profile that most viewers
     /// can decode.
@@ -90,6 +93,7 @@ extension Offer {
     ) throws(NegotiationError) -> ViewerAnswer {
         try checkBundle()
         var ssrcs = ssrcs
+        let isScalable = tracks.contains(where: \.isScalable)
         var waiting = tracks
         /// M-lines for which there is nothing that they could play.
         var unused: [OfferedSection] = []
@@ -111,8 +115,8 @@ extension Offer {
             let parameters = parameters(
                 of: section,
                 format: format,
-                extensions: Self.viewerExtensions,
-                feedback: Self.viewerFeedback
+                extensions: Self.viewerExtensions.union(isScalable ? Self.bandwidthExtensions : []),
+                feedback: Self.viewerFeedback.union(isScalable ? Self.bandwidthFeedback : [])
             )
             let subscription = SubscribedTrack(
                 track: track.track,
@@ -205,6 +209,10 @@ extension Offer {
         extensions: Set<HeaderExtension>,
         feedback: FeedbackOptions
     ) -> MediaParameters {
+        let feedback = format.feedback.intersection(feedback)
+        var extensions = extensions
+        // One is of no use without the other.
+        if !feedback.contains(.transportWideCongestionControl) { extensions.remove(.transportSequenceNumber) }
         return MediaParameters(
             mid: section.mid,
             codec: format.codec,
@@ -213,7 +221,7 @@ extension Offer {
             // RTX without NACK would never be used.
             retransmissionPayloadType: format.feedback.contains(.nack) ? format.retransmissionPayloadType : nil,
             headerExtensions: section.headerExtensions.filter { extensions.contains($0.meaning) },
-            feedback: format.feedback.intersection(feedback),
+            feedback: feedback,
             allowsMixedHeaderExtensions: allowsMixedHeaderExtensions,
             allowsReducedSizeRTCP: section.attributes.isReducedSize
         )

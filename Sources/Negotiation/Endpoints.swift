@@ -148,6 +148,10 @@ public struct ForwardableTrack: Sendable, Hashable {
         configuration = CodecConfiguration(codec, formatParameters) ?? CodecConfiguration(codec)
     }
 
+    /// Whether viewers can be sent more or less of it: one of several encodings, or layers of one. Those of VP8, H.264 and H.265 are
+    /// temporal at most, which saves little.
+    public var isScalable: Bool { !higherEncodings.isEmpty || codec == .vp9 || codec == .av1 }
+
     /// Whether a publisher's m-line is made as this track is: then its viewers need not negotiate again.
     public func fits(_ source: NegotiatedSource) -> Bool {
         source.parameters.codec == codec && source.encodings.count == encodings.count

@@ -36,8 +36,12 @@ public struct OutgoingMedia: Sendable {
         (.mid, [.audio, .video]), (.audioLevel, [.audio]), (.absoluteCaptureTime, [.audio, .video]),
         (.videoOrientation, [.video]), (.dependencyDescriptor, [.video]), (.playoutDelay, [.video]),
         (.colorSpace, [.video]), (.videoContentType, [.video]), (.videoTiming, [.video]),
+        (.transportSequenceNumber, [.audio, .video]),
     ]
-    private static let videoFeedback: FeedbackOptions = [.nack, .pictureLossIndication, .fullIntraRequest]
+    private static let feedback: [MediaKind: FeedbackOptions] = [
+        .audio: [.transportWideCongestionControl],
+        .video: [.nack, .pictureLossIndication, .fullIntraRequest, .transportWideCongestionControl],
+    ]
     /// Dynamic payload types (RFC 3551 §6), then those that RTCP's range leaves (RFC 5761 §4).
     private static let payloadTypes: [UInt8] = Array(96...127) + Array(35...63)
 
@@ -212,7 +216,7 @@ public struct OutgoingMedia: Sendable {
                 of: section,
                 format: format,
                 extensions: Set(Self.extensions.map(\.meaning)),
-                feedback: Self.videoFeedback
+                feedback: Self.feedback[lines[place].kind] ?? []
             )
             parameters.mid = lines[place].mid
             let retransmits = parameters.retransmissionPayloadType != nil
@@ -271,9 +275,7 @@ public struct OutgoingMedia: Sendable {
         add("rtpmap", "\(types.payloadType) \(codec.rawValue)/\(codec.clockRate)\(codec == .opus ? "/2" : "")")
         let parameters = line.format.offeredParameters
         if !parameters.isEmpty { add("fmtp", "\(types.payloadType) \(parameters)") }
-        if line.kind == .video {
-            for text in Self.videoFeedback.lines { add("rtcp-fb", "\(types.payloadType) \(text)") }
-        }
+        for text in (Self.feedback[line.kind] ?? []).lines { add("rtcp-fb", "\(types.payloadType) \(text)") }
         if let retransmission = types.retransmission {
             section.formats.append("\(retransmission)")
             add("rtpmap", "\(retransmission) rtx/\(codec.clockRate)")

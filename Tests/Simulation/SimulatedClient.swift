@@ -26,6 +26,10 @@ package final class SimulatedClient {
     /// Whether it begins the DTLS handshake once ICE has a path.
     package var beginsHandshake = true
 
+    /// The identifier of transport-wide sequence numbers, where it tells what arrives.
+    package var transportSequenceExtension: UInt8?
+    private var reporter = ArrivalReporter()
+
     package var isConnected: Bool { sealer != nil }
 
     package init(
@@ -65,6 +69,7 @@ package final class SimulatedClient {
         }
         if hasStarted, let due = dtls.nextDeadline, due <= now { dtls.advance(to: now) }
         while dtls.nextDatagram(into: &buffer) { outbox.append(buffer) }
+        for report in reporter.takeReports(now: now) { send(control: report) }
     }
 
     package func takeInbox(now: Instant) {
@@ -97,6 +102,14 @@ package final class SimulatedClient {
             } else if let header = try? RTPHeader(parsing: bytes.span.bytes),
                 case .opened(let length, _) = bytes.withUnsafeMutableBytes({ opener.open($0, header: header) })
             {
+                if let id = transportSequenceExtension {
+                    var elements = HeaderExtensionReader(header)
+                    while let element = elements.next(in: bytes.span.bytes) {
+                        guard element.id == id, element.length == 2 else { continue }
+                        let number = UInt16(bytes[element.offset]) << 8 | UInt16(bytes[element.offset + 1])
+                        reporter.note(number, arrivedAt: arrivedAt)
+                    }
+                }
                 received.append(Array(bytes.prefix(length)))
                 arrivals.append(arrivedAt)
             }

@@ -65,6 +65,20 @@ struct StatisticsDocument: Encodable {
         let roundTripSeconds: Double?
         /// Of a simulcast track, which encoding is forwarded: 0 for the lowest.
         let encoding: Int?
+        /// Of a scalable encoding, the highest layers that are forwarded.
+        let spatialLayer: Int?
+        let temporalLayer: Int?
+        /// What keeps it from being better: `wish`, `network`, `publisher` or `server`.
+        let why: String
+    }
+
+    /// What is known of a viewer's network.
+    struct Bandwidth: Encodable {
+        let estimateBitsPerSecond: Double
+        let allocatedBitsPerSecond: Double
+        let wantedBitsPerSecond: Double
+        let queueSeconds: Double
+        let fractionLost: Double
     }
 
     struct Peer: Encodable {
@@ -74,6 +88,8 @@ struct StatisticsDocument: Encodable {
         let srtpProfile: String?
         let tracks: [Track]
         let subscriptions: [Subscription]
+        /// Where the peer's feedback tells of it.
+        let bandwidth: Bandwidth?
     }
 
     struct Stream: Encodable {
@@ -165,7 +181,19 @@ extension StatisticsDocument.Peer {
                 keyframeRequestsReceived: subscription.keyframeRequestsReceived,
                 fractionLost: subscription.fractionLost,
                 roundTripSeconds: subscription.roundTripSeconds,
-                encoding: subscription.encoding
+                encoding: subscription.encoding,
+                spatialLayer: subscription.spatialLayer,
+                temporalLayer: subscription.temporalLayer,
+                why: subscription.why.rawValue
+            )
+        }
+        bandwidth = snapshot.bandwidth.map { bandwidth in
+            StatisticsDocument.Bandwidth(
+                estimateBitsPerSecond: bandwidth.estimate.rounded(),
+                allocatedBitsPerSecond: bandwidth.allocated.rounded(),
+                wantedBitsPerSecond: bandwidth.wanted.rounded(),
+                queueSeconds: bandwidth.queueSeconds,
+                fractionLost: bandwidth.fractionLost
             )
         }
     }

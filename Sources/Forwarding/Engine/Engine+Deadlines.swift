@@ -74,6 +74,7 @@ extension Engine {
         case .keyframeRequests: sendDueKeyframeRequests(to: peer, now: now)
         case .reports: sendReports(to: peer, now: now)
         case .encodings: chooseEncodings(for: peer, now: now)
+        case .probe: continueProbe(of: peer, now: now)
         case .silence: holdVideo(of: peer)
         }
         return nil

@@ -42,7 +42,7 @@ extension Engine {
         guard let subscription = peers[id]?.subscription(sending: ssrc), !subscription.encodings.isEmpty else { return }
         subscription.highestWanted = max(0, highestEncoding)
         chooseEncoding(of: subscription)
-        requestKeyframeOfNext(of: subscription, now: now)
+        requestKeyframe(for: subscription, now: now)
     }
 
     /// A pause is over: it begins anew anyhow, so with the encoding that suits now.
@@ -54,7 +54,8 @@ extension Engine {
         for encoding in subscription.encodings { encoding.sortSubscriptions() }
     }
 
-    private func requestKeyframeOfNext(of subscription: Subscription, now: Instant) {
+    /// Asks for the keyframe that a subscription needs for what it is to be sent, if it needs any.
+    func requestKeyframe(for subscription: Subscription, now: Instant) {
         if let next = subscription.next, !subscription.isHeld {
             requestKeyframe(of: next, for: subscription, now: now)
         } else if subscription.awaitsLayers {
@@ -82,7 +83,9 @@ extension Engine {
 
     /// A viewer reports on a track: when the track has layers, they are chosen for this viewer from now on.
     func beginChoosing(for peer: Peer, reporting subscription: Subscription, now: Instant) {
-        guard peer.nextEncodingChoice == .distantFuture, subscription.isScalable else { return }
+        guard peer.nextEncodingChoice == .distantFuture, peer.outlet.bandwidth == nil, subscription.isScalable else {
+            return
+        }
         peer.nextEncodingChoice = now + limits.encodingInterval
         noteDeadline(.encodings, of: peer)
     }
@@ -90,12 +93,18 @@ extension Engine {
     /// Looks at each simulcast or scalable track that a peer is sent, from now on once an interval, while there are any.
     func chooseEncodings(for peer: Peer, now: Instant) {
         peer.nextEncodingChoice = .distantFuture
-        guard peer.subscriptions.contains(where: \.isScalable) else { return }
+        if let bandwidth = peer.outlet.bandwidth, bandwidth.isKnown(at: now) {
+            guard peer.subscriptions.contains(where: { $0.track.codec.kind == .video }) else { return }
+            peer.nextEncodingChoice = now + limits.allocationInterval
+            allocate(for: peer, now: now)
+            return
+        }
+        guard peer.outlet.bandwidth != nil || peer.subscriptions.contains(where: \.isScalable) else { return }
         peer.nextEncodingChoice = now + limits.encodingInterval
         gaugeCongestion(of: peer, now: now)
         for subscription in peer.subscriptions where subscription.isScalable {
             if !subscription.encodings.isEmpty { chooseEncoding(of: subscription) }
-            requestKeyframeOfNext(of: subscription, now: now)
+            requestKeyframe(for: subscription, now: now)
         }
     }
 

@@ -47,8 +47,9 @@ extension Engine {
                 guard peer.controlAllowance.take() else { return false }
                 receiveGoodbye(of: sources.ssrc(at: index, in: bytes), from: peer, now: now)
             }
-        case .sourceDescription, .receiverEstimatedMaximumBitrate, .transportFeedback, .extendedReport, .other:
-            break
+        case .transportFeedback(_, _, let offset, let length):
+            return receiveTransportFeedback(offset: offset, length: length, in: bytes, from: peer, now: now)
+        case .sourceDescription, .receiverEstimatedMaximumBitrate, .extendedReport, .other: break
         }
         return true
     }

@@ -136,6 +136,7 @@ extension Engine {
             subscription = subscribe(peer, to: subscribed, encodings: ContiguousArray(encodings))
         }
         subscription.isAway = peer.isAway
+        if peer.outlet.bandwidth == nil, subscription.canSendPadding { peer.outlet.bandwidth = ViewerBandwidth() }
         peer.subscriptions.append(subscription)
         subscriptionCount += 1
         return subscription
@@ -232,7 +233,8 @@ extension Engine {
             state: peer.session == nil ? .connecting : .connected,
             srtpProfile: peer.session?.profile.name,
             tracks: peer.incoming.tracks.map { snapshot($0.track, rid: $0.rid) },
-            subscriptions: peer.subscriptions.map(\.snapshot)
+            subscriptions: peer.subscriptions.map(\.snapshot),
+            bandwidth: peer.outlet.bandwidth?.snapshot
         )
     }
 

@@ -17,6 +17,10 @@ public final class Engine {
     static let sourcesPerCeiling = 64
     /// Audio levels from this one on, in -dBov, are nobody speaking.
     static let silence: UInt8 = 60
+    /// So many bytes of transport-wide feedback count as one item of RTCP.
+    static let feedbackBytesPerItem = 16
+    /// A viewer that is sent so many times what its network carries gets less at once.
+    static let urgency = 1.3
     /// Records that are read from one relay ring in one turn, each a batch of one track.
     static let relayRecordsPerTurn = 64
     /// At most so often other workers are told a publisher's clock, however often he tells it.
@@ -85,6 +89,9 @@ public final class Engine {
     var relayBuffer: ContiguousArray<PacketRecord> = []
     var reportBlocks: [RTCPPacket.ReportBlock] = []
     var ceilingSources: [UInt32] = []
+    var options: ContiguousArray<Allocator.Option> = []
+    var items: ContiguousArray<Allocator.Item> = []
+    var shared: ContiguousArray<Subscription> = []
     /// Subscriptions to look at when the interval of quality ends, which has this number.
     var lossySubscriptions: [LossySubscription] = []
     var qualityInterval: UInt32 = 0

@@ -8,4 +8,6 @@ final class MediaOutlet {
     var sealer: SRTPSealer?
     /// The path that ICE selected; nil while there is none.
     var destination: AddressPair?
+    /// What is known of the viewer's network; nil where it gives no transport-wide feedback.
+    var bandwidth: ViewerBandwidth?
 }

@@ -14,12 +14,15 @@ enum PeerDuty: UInt8 {
     case reports
     /// The encodings that the peer is sent.
     case encodings
+    /// Padding that shows whether more gets through.
+    case probe
     /// A viewer that is not heard any more is sent no video.
     case silence
 
     /// All of them, in the order in which they are done.
-    static let all: InlineArray<8, PeerDuty> = [
-        .connectivity, .handshake, .transportFeedback, .nacks, .keyframeRequests, .reports, .encodings, .silence,
+    static let all: InlineArray<9, PeerDuty> = [
+        .connectivity, .handshake, .transportFeedback, .nacks, .keyframeRequests, .reports, .encodings, .probe,
+        .silence,
     ]
 }
 
@@ -42,6 +45,7 @@ extension Peer {
         case .keyframeRequests: return earliest { $0.keyframeRequests.deadline ?? .distantFuture }
         case .reports: return session == nil ? .distantFuture : nextReport
         case .encodings: return session == nil ? .distantFuture : nextEncodingChoice
+        case .probe: return session == nil ? .distantFuture : outlet.bandwidth?.prober.deadline ?? .distantFuture
         case .silence:
             guard session != nil, !isAway, !subscriptions.isEmpty, let lastHeard else { return .distantFuture }
             let due = lastHeard + limits.viewerSilence

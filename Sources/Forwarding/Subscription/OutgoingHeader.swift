@@ -8,8 +8,8 @@ struct OutgoingHeader {
     /// answer tells the viewer which m-line a packet belongs to.
     static let maximumMIDBytes = 16
     /// How much longer than the publisher's header ours can be at most: each element's prefix by a byte, a MID, a send time,
-    /// and alignment.
-    static let maximumGrowth = PacketRecord.maximumExtensions + (2 + maximumMIDBytes) + 5 + 3
+    /// a transport-wide sequence number, and alignment.
+    static let maximumGrowth = PacketRecord.maximumExtensions + (2 + maximumMIDBytes) + 5 + 4 + 3
 
     private let payloadType: UInt8
     /// The viewer's identifier of each extension, by `HeaderExtension.rawValue`; 0 where it has none.
@@ -24,9 +24,11 @@ struct OutgoingHeader {
         self.payloadType = payloadType
         var largest: UInt8 = 0
         for mapping in parameters.headerExtensions {
-            // A packet that is sent twice with one SRTP index must be the same to the bit: with another send time in its
-            // header, GCM's nonce would be used for two messages (RFC 7714 §8.1).
-            if repeatsExactly, mapping.meaning == .absoluteSendTime { continue }
+            // A packet that is sent twice with one SRTP index must be the same to the bit: with another send time or transport-wide
+            // number in its header, GCM's nonce would be used for two messages (RFC 7714 §8.1).
+            if repeatsExactly, mapping.meaning == .absoluteSendTime || mapping.meaning == .transportSequenceNumber {
+                continue
+            }
             identifiers[Int(mapping.meaning.rawValue)] = mapping.id
             largest = max(largest, mapping.id)
         }
@@ -36,6 +38,10 @@ struct OutgoingHeader {
         needsTwoByteElements = largest > 14
         allowsTwoByteElements = parameters.allowsMixedHeaderExtensions || needsTwoByteElements
     }
+
+    /// Whether packets say their transport-wide sequence number.
+    @inline(__always)
+    var hasTransportSequence: Bool { identifiers[Int(HeaderExtension.transportSequenceNumber.rawValue)] != 0 }
 
     /// The length in bytes of the header that `write` would write.
     @inline(__always)
@@ -48,6 +54,7 @@ struct OutgoingHeader {
         }
         if includesMID, midLength > 0 { add(HeaderExtension.mid.rawValue, midLength) }
         add(HeaderExtension.absoluteSendTime.rawValue, 3)
+        add(HeaderExtension.transportSequenceNumber.rawValue, 2)
         for index in 0..<Int(record.pointee.extensionCount) {
             let element = record.pointee.extensions[index]
             add(element.meaning, Int(element.length))
@@ -63,6 +70,7 @@ struct OutgoingHeader {
     ///   - marker: Whether the M bit is set.
     ///   - padding: Whether the P bit is set.
     ///   - includesMID: Whether the MID is written, when the viewer negotiated it.
+    ///   - transportSequence: The packet's transport-wide sequence number, where the viewer negotiated it.
     ///   - frameNumberOffset: Added to the dependency descriptor's frame number.
     /// - Returns: The header's length.
     @inline(__always)
@@ -76,6 +84,7 @@ struct OutgoingHeader {
         marker: Bool,
         padding: Bool,
         includesMID: Bool,
+        transportSequence: UInt16,
         frameNumberOffset: UInt16,
         now: Instant
     ) -> Int {
@@ -95,6 +104,10 @@ struct OutgoingHeader {
             value.storeBytes(of: UInt8(truncatingIfNeeded: time >> 16), as: UInt8.self)
             value.storeBytes(of: UInt8(truncatingIfNeeded: time >> 8), toByteOffset: 1, as: UInt8.self)
             value.storeBytes(of: UInt8(truncatingIfNeeded: time), toByteOffset: 2, as: UInt8.self)
+        }
+        let numberID = identifiers[Int(HeaderExtension.transportSequenceNumber.rawValue)]
+        if numberID != 0, let value = Self.element(numberID, length: 2, twoBytes: usesTwoBytes, at: &cursor) {
+            value.storeBytes(of: transportSequence.bigEndian, as: UInt16.self)
         }
         for index in 0..<Int(record.pointee.extensionCount) {
             let element = record.pointee.extensions[index]

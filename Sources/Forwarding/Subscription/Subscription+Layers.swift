@@ -1,3 +1,6 @@
+import Transport
+import Wire
+
 /// What a viewer is sent less of when its network does not carry all: other encodings, or layers.
 extension Subscription {
     /// Whether there is anything that it can do without.
@@ -51,8 +54,89 @@ extension Subscription {
         limit(to: carried == highestLayer ? .none : carried)
     }
 
+    /// The ways in which the track can be sent now, with ascending rates.
+    ///
+    /// - Returns: The place in the list of the way in which it is sent; nil where that is none of them.
+    func appendOptions(
+        to list: inout ContiguousArray<Allocator.Option>,
+        silence: Duration,
+        now: Instant
+    ) -> Int? {
+        guard !encodings.isEmpty else { return appendLayers(of: track, place: 0, to: &list, now: now) }
+        guard let latest = encodings.lazy.compactMap({ $0.encoding?.lastReceivedAt }).max() else { return nil }
+        let first = list.count
+        var current: Int?
+        for (place, track) in encodings.enumerated() {
+            // Where nothing lower comes, the lowest that does.
+            guard place <= highestWanted || list.count == first else { break }
+            guard let encoding = track.encoding, !encoding.isSilent(at: latest, silence: silence) else { continue }
+            if list.count == first {
+                current = appendLayers(of: track, place: place, to: &list, now: now) ?? current
+            } else if let rate = encoding.rates.bitsPerSecond(upTo: .none, now: now),
+                rate > list[list.count - 1].bitsPerSecond
+            {
+                if track === goal { current = list.count }
+                list.append(
+                    Allocator.Option(
+                        place: place,
+                        limit: .none,
+                        bitsPerSecond: rate,
+                        peakBitsPerSecond: rate * encoding.rates.peakFactor(now: now)
+                    )
+                )
+            }
+        }
+        return current
+    }
+
+    /// What it is sent, or will be from the next keyframe on.
+    private var goal: Track { next ?? track }
+
+    private func appendLayers(
+        of track: Track,
+        place: Int,
+        to list: inout ContiguousArray<Allocator.Option>,
+        now: Instant
+    ) -> Int? {
+        guard let encoding = track.encoding else { return nil }
+        var highest = encoding.highestLayer
+        if decodesLowestLayer { highest.spatial = 0 }
+        var current: Int?
+        var last: Double?
+        let peak = encoding.rates.peakFactor(now: now)
+        for spatial in 0...min(highest.spatial, 3) {
+            let top = min(highest.temporal, 3)
+            // Half of the frames of a larger picture are worth as much as all of a smaller one; fewer are not.
+            let bottom = spatial == 0 ? 0 : top - min(top, 1)
+            for temporal in bottom...top {
+                let limit = LayerLimit(spatial: spatial, temporal: temporal)
+                let rate = encoding.rates.bitsPerSecond(upTo: limit, now: now)
+                guard last == nil || rate ?? 0 > last ?? 0 else { continue }
+                let isHighest = limit == highest
+                if track === goal, layers.target.limited(to: highest) == limit { current = list.count }
+                list.append(
+                    Allocator.Option(
+                        place: place,
+                        limit: isHighest ? .none : limit,
+                        bitsPerSecond: rate ?? 0,
+                        peakBitsPerSecond: (rate ?? 0) * peak
+                    )
+                )
+                last = rate ?? 0
+            }
+        }
+        return current
+    }
+
+    /// The viewer is sent the track in this way, as soon as it can be.
+    func allocate(_ option: Allocator.Option) {
+        highestCarried = option.place
+        limit(to: option.limit)
+        if !encodings.isEmpty { next = encodings[option.place] === track ? nil : encodings[option.place] }
+    }
+
     /// The highest layers that come and that the viewer can make use of.
-    private var highestLayer: LayerLimit {
+    var highestLayer: LayerLimit {
         var highest = track.encoding?.highestLayer ?? .lowest
         if decodesLowestLayer { highest.spatial = 0 }
         return highest

@@ -32,6 +32,8 @@ final class Subscription {
     private let header: OutgoingHeader
     private let retransmissionHeader: OutgoingHeader?
     private let needsKeyframe: Bool
+    /// Whether a packet that the viewer lacks is sent again as it was: then nothing in it may depend on when it is sent.
+    private let repeatsExactly: Bool
 
     private var mapping: Mapping?
     /// Which layers are forwarded, where the encoding has several.
@@ -51,7 +53,7 @@ final class Subscription {
     /// Whether nothing is forwarded for now.
     var isHeld: Bool { isPaused || (isAway && needsKeyframe) }
     /// Whether it is left out since the worker could not serve all.
-    private var isShed = false
+    private(set) var isShed = false
     /// The publisher's timestamp of the frame that the last packet belonged to; nil before the encoding's first.
     private var frameTimestamp: UInt32?
     /// Our next extended sequence number. Its upper bits are SRTP's rollover counter, so it starts below 2^15
@@ -108,10 +110,11 @@ final class Subscription {
             retransmissionSSRC = nil
             retransmissionHeader = nil
         }
+        repeatsExactly = retransmissionHeader == nil && parameters.feedback.contains(.nack)
         header = OutgoingHeader(
             parameters,
             payloadType: parameters.payloadType,
-            repeatsExactly: retransmissionHeader == nil
+            repeatsExactly: repeatsExactly
         )
         // Both depend on random SSRCs, so they are as unpredictable as RFC 3550 §5.1 wants them.
         nextSequence = UInt64(ssrc & 0x3FFF) + 1
@@ -243,7 +246,7 @@ final class Subscription {
             return 0
         }
         // Without RTX a packet may have to be repeated to the bit, so it is not changed to suit its neighbours.
-        if retransmissionHeader != nil { run.equalizeLengths() }
+        if !repeatsExactly { run.equalizeLengths() }
 
         for index in 0..<run.count {
             let packet = run[index]
@@ -311,6 +314,48 @@ final class Subscription {
         return preamble.packetCount
     }
 
+    /// Whether it can send padding that the viewer's feedback tells of.
+    var canSendPadding: Bool { retransmissionHeader?.hasTransportSequence == true }
+
+    /// Sends a packet that is nothing but padding, on the source of retransmissions, where decoders don't miss anything.
+    ///
+    /// - Returns: Its length in bytes; 0 when none was sent. The batch must not be full.
+    func sendPadding(sealer: SRTPSealer, to destination: AddressPair, into egress: EgressBatch, now: Instant) -> Int {
+        guard let retransmissionHeader, let retransmissionSSRC, let bandwidth = outlet.bandwidth,
+            nextRetransmissionSequence < 1 << 48
+        else { return 0 }
+        let slot = egress.freeSlot
+        let length = withUnsafePointer(to: PacketRecord()) { record in
+            let headerLength = retransmissionHeader.write(
+                to: slot,
+                record: record,
+                packet: UnsafeRawPointer(slot),
+                sequenceNumber: UInt16(truncatingIfNeeded: nextRetransmissionSequence),
+                timestamp: lastTimestamp,
+                ssrc: retransmissionSSRC,
+                marker: false,
+                padding: true,
+                includesMID: includesMID,
+                transportSequence: bandwidth.nextNumber,
+                frameNumberOffset: 0,
+                now: now
+            )
+            return sealer.seal(
+                header: UnsafeRawBufferPointer(start: slot, count: headerLength),
+                payload: UnsafeRawBufferPointer(start: nil, count: 0),
+                padding: 255,
+                rolloverCounter: UInt32(truncatingIfNeeded: nextRetransmissionSequence >> 16),
+                into: slot
+            )
+        }
+        guard length > 0 else { return 0 }
+        nextRetransmissionSequence += 1
+        bandwidth.noteSent(byteCount: length, now: now)
+        egress.commit(length: length, to: destination)
+        bytesSent += UInt64(length)
+        return length
+    }
+
     /// Answers a viewer's NACK for one packet from the history: over RTX (RFC 4588) where negotiated, else by the same
     /// packet again.
     ///
@@ -324,8 +369,9 @@ final class Subscription {
         oldest: Duration,
         now: Instant
     ) -> Retransmission {
+        // What was never agreed on is not repeated: the same number would be sealed with another header.
         guard let mapping, let encoding = track.encoding, mapping.generation == encoding.generation,
-            retransmissionCredit > 0
+            retransmissionCredit > 0, retransmissionHeader != nil || repeatsExactly
         else { return .refused }
         // The asked-for packet is the latest one sent with these 16 bits.
         let behind = UInt16(truncatingIfNeeded: nextSequence &- 1) &- sequenceNumber
@@ -460,7 +506,7 @@ final class Subscription {
     }
 
     /// Without RTX a packet may have to be repeated to the bit, so what it says must not depend on when.
-    private var includesMID: Bool { !viewerKnowsSource || retransmissionHeader == nil }
+    private var includesMID: Bool { !viewerKnowsSource || repeatsExactly }
 
     /// Puts the first packet of a new encoding directly behind the last one of the old.
     private func start(at record: UnsafePointer<PacketRecord>, of encoding: Encoding, now: Instant) -> Mapping {
@@ -560,6 +606,7 @@ final class Subscription {
         // The publisher's padding is not worth its bytes, but its sequence number has to be filled.
         let isPaddingOnly = payloadLength == 0 && originalSequenceNumber == nil
         let padding = isPaddingOnly ? max(padding, 1) : padding
+        let bandwidth = header.hasTransportSequence ? outlet.bandwidth : nil
         let headerLength = header.write(
             to: slot,
             record: record,
@@ -570,6 +617,7 @@ final class Subscription {
             marker: form.marker,
             padding: padding > 0,
             includesMID: includesMID,
+            transportSequence: bandwidth?.nextNumber ?? 0,
             frameNumberOffset: numbering.frame,
             now: now
         )
@@ -593,12 +641,14 @@ final class Subscription {
             numbering.apply(to: target, layer: record.pointee.layer)
             payload = UnsafeRawBufferPointer(target)
         }
-        return sealer.seal(
+        let length = sealer.seal(
             header: UnsafeRawBufferPointer(start: slot, count: headerLength),
             payload: payload,
             padding: padding,
             rolloverCounter: UInt32(truncatingIfNeeded: sequence >> 16),
             into: slot
         )
+        bandwidth?.noteSent(byteCount: length, now: now)
+        return length
     }
 }

@@ -51,6 +51,7 @@ final class Encoding {
     private(set) var latestLayer = LayerInfo()
     /// The highest layers that came.
     private(set) var highestLayer = LayerLimit.lowest
+    private(set) var rates = LayerRates()
     var order = SequenceOrder()
     /// The last packet that was out of order.
     var outlier: OutlyingPacket?
@@ -136,6 +137,7 @@ final class Encoding {
             highestLayer.temporal = max(highestLayer.temporal, record.layer.temporal)
         }
         if record.payloadLength > 0 { lastReceivedAt = record.receivedAt }
+        rates.add(record)
         // Of audio the marker begins a talkspurt.
         if record.marker, isVideo { noteFrame(at: record.receivedAt) }
         if let endedAt, record.receivedAt - endedAt > Self.lateness { self.endedAt = nil }
