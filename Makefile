@@ -9,7 +9,7 @@ PYTEST_TWO = $(PYTEST) -n 2 --dist loadfile
 # Each builds alone.
 LAYERS = Wire Commands Negotiation Transport Forwarding Worker Control sluice sluice-load
 
-.PHONY: serve build test test-unit test-e2e measure test-asan test-tsan bench fuzz format lint
+.PHONY: serve build test test-unit test-e2e networks measure test-asan test-tsan bench fuzz format lint
 
 # Arguments after ARGS= go to `sluice serve`, such as ARGS="--http-listen 127.0.0.1:9000".
 serve: build
@@ -34,9 +34,16 @@ test-e2e:
 ifdef TESTS
 	cd Tests/EndToEnd && $(PYTEST) $(TESTS)
 else
-	cd Tests/EndToEnd && $(PYTEST_TWO) -m "not uninstrumented"
+	cd Tests/EndToEnd && $(PYTEST_TWO) -m "not uninstrumented and not networks"
 	cd Tests/EndToEnd && $(PYTEST) -m uninstrumented
 endif
+
+# What viewers see on networks of all kinds, each RUNS times, for the table of Docs/WhatViewersGet.md. SLUICE_TRACE=1 tells what the server
+# thinks meanwhile.
+networks:
+	Scripts/install-dependencies test
+	$(SWIFT_BUILD)
+	cd Tests/EndToEnd && for run in $$(seq $(or $(RUNS),3)); do $(PYTEST) test_networks.py || exit 1; done
 
 # The same on a machine that does nothing else: a time or a rate that is not as promised fails. Elsewhere it is only told.
 measure:
@@ -51,13 +58,13 @@ test-asan:
 	Scripts/install-dependencies test
 	swift build --build-path .build-asan --sanitize=address --product sluice
 	cd Tests/EndToEnd && SLUICE_PATIENCE=3 SLUICE_PROGRAM=../../.build-asan/debug/sluice \
-	    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 $(PYTEST_TWO) -m "not uninstrumented" $(TESTS)
+	    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 $(PYTEST_TWO) -m "not uninstrumented and not networks" $(TESTS)
 
 test-tsan:
 	Scripts/install-dependencies test
 	swift build --build-path .build-tsan --sanitize=thread --product sluice
 	cd Tests/EndToEnd && SLUICE_PATIENCE=3 SLUICE_PROGRAM=../../.build-tsan/debug/sluice \
-	    TSAN_OPTIONS="halt_on_error=1 suppressions=$(CURDIR)/Tests/EndToEnd/thread-sanitizer.txt" $(PYTEST_TWO) -m "not uninstrumented" $(TESTS)
+	    TSAN_OPTIONS="halt_on_error=1 suppressions=$(CURDIR)/Tests/EndToEnd/thread-sanitizer.txt" $(PYTEST_TWO) -m "not uninstrumented and not networks" $(TESTS)
 
 # Takes a quarter of an hour and the whole machine, and writes its figures into Docs/Performance.md. ONLY= picks some, such as
 # ONLY="audience memory".
