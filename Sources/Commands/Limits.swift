@@ -158,6 +158,8 @@ public struct Limits: Sendable {
     public var rtcpItemsPerSecond = 4096.0
     /// A packet that came longer ago is not sent again to a viewer that lacks it: what it would mend has been shown.
     public var retransmissionAge = Duration.seconds(1)
+    /// A viewer that lost packets is sent audio with redundancy for so long after the last of them.
+    public var lossMemory = Duration.seconds(20)
     /// A viewer from which nothing came for so long is sent no video until it is heard again. Clients send a check every 6 s at least.
     public var viewerSilence = Duration.seconds(7)
     /// The same for a viewer that has sent no connectivity check for `viewerCheckSilence`: some clients send none while media flows.

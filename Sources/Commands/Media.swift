@@ -40,6 +40,8 @@ public struct MediaParameters: Sendable, Hashable {
     public var payloadType: UInt8
     /// The payload type of RTX (RFC 4588) for that codec, when negotiated.
     public var retransmissionPayloadType: UInt8?
+    /// The payload type of redundant audio data (RFC 2198) whose frames are of that codec, when negotiated.
+    public var redundancyPayloadType: UInt8?
     /// Header extensions with the identifiers in use on this m-line.
     public var headerExtensions: [HeaderExtensionMapping]
     /// Feedback messages in use.
@@ -55,6 +57,7 @@ public struct MediaParameters: Sendable, Hashable {
         formatParameters: String = "",
         payloadType: UInt8,
         retransmissionPayloadType: UInt8? = nil,
+        redundancyPayloadType: UInt8? = nil,
         headerExtensions: [HeaderExtensionMapping] = [],
         feedback: FeedbackOptions = [],
         allowsMixedHeaderExtensions: Bool = false,
@@ -65,6 +68,7 @@ public struct MediaParameters: Sendable, Hashable {
         self.formatParameters = formatParameters
         self.payloadType = payloadType
         self.retransmissionPayloadType = retransmissionPayloadType
+        self.redundancyPayloadType = redundancyPayloadType
         self.headerExtensions = headerExtensions
         self.feedback = feedback
         self.allowsMixedHeaderExtensions = allowsMixedHeaderExtensions

@@ -116,7 +116,9 @@ extension Offer {
                 of: section,
                 format: format,
                 extensions: Self.viewerExtensions.union(isScalable ? Self.bandwidthExtensions : []),
-                feedback: Self.viewerFeedback.union(isScalable ? Self.bandwidthFeedback : [])
+                feedback: Self.viewerFeedback.union(isScalable ? Self.bandwidthFeedback : []),
+                // A frame that is encrypted end to end is opened with its packet's payload as a whole.
+                allowsRedundancy: local.privacy == .transport
             )
             let subscription = SubscribedTrack(
                 track: track.track,
@@ -207,7 +209,8 @@ extension Offer {
         of section: OfferedSection,
         format: OfferedSection.Format,
         extensions: Set<HeaderExtension>,
-        feedback: FeedbackOptions
+        feedback: FeedbackOptions,
+        allowsRedundancy: Bool = false
     ) -> MediaParameters {
         let feedback = format.feedback.intersection(feedback)
         var extensions = extensions
@@ -220,6 +223,7 @@ extension Offer {
             payloadType: format.payloadType,
             // RTX without NACK would never be used.
             retransmissionPayloadType: format.feedback.contains(.nack) ? format.retransmissionPayloadType : nil,
+            redundancyPayloadType: allowsRedundancy ? format.redundancyPayloadType : nil,
             headerExtensions: section.headerExtensions.filter { extensions.contains($0.meaning) },
             feedback: feedback,
             allowsMixedHeaderExtensions: allowsMixedHeaderExtensions,
@@ -324,6 +328,11 @@ extension OfferedSection {
             answer.formats.append("\(retransmission)")
             add("rtpmap", "\(retransmission) rtx/\(parameters.codec.clockRate)")
             add("fmtp", "\(retransmission) apt=\(payloadType)")
+        }
+        if let redundancy = parameters.redundancyPayloadType {
+            answer.formats.append("\(redundancy)")
+            add("rtpmap", "\(redundancy) red/\(parameters.codec.clockRate)\(channelSuffix)")
+            add("fmtp", "\(redundancy) \(payloadType)/\(payloadType)")
         }
         return answer
     }

@@ -10,6 +10,8 @@ struct OfferedSection: Sendable {
         var configuration: CodecConfiguration
         var parameters: String
         var retransmissionPayloadType: UInt8?
+        /// Of redundant audio data (RFC 2198) whose frames are of this format.
+        var redundancyPayloadType: UInt8?
         var feedback: FeedbackOptions
         /// `channels` of its rtpmap.
         var channels: Int
@@ -90,14 +92,24 @@ struct OfferedSection: Sendable {
         var seen: Set<UInt8> = []
         let types = section.formats.compactMap { UInt8($0) }.filter { seen.insert($0).inserted }
         var retransmissions: [UInt8: UInt8] = [:]
+        var redundancies: [UInt8: UInt8] = [:]
         for type in types {
-            guard attributes.maps[type]?.encodingName.lowercased() == "rtx",
-                let original = attributes.parameters[type].flatMap({ FormatParameters(text: $0)["apt"] }).flatMap({
-                    UInt8($0)
-                }),
-                retransmissions[original] == nil
-            else { continue }
-            retransmissions[original] = type
+            let parameters = attributes.parameters[type] ?? ""
+            switch attributes.maps[type]?.encodingName.lowercased() {
+            case "rtx":
+                guard let original = FormatParameters(text: parameters)["apt"].flatMap({ UInt8($0) }),
+                    retransmissions[original] == nil
+                else { continue }
+                retransmissions[original] = type
+            case "red":
+                // RFC 2198 §5: `111/111`, a payload type for each of a packet's frames.
+                let originals = parameters.split(separator: "/", maxSplits: 8, omittingEmptySubsequences: false)
+                guard let original = originals.first.flatMap({ UInt8($0) }), redundancies[original] == nil,
+                    originals.allSatisfy({ $0 == originals[0] })
+                else { continue }
+                redundancies[original] = type
+            default: continue
+            }
         }
         return types.compactMap { type -> Format? in
             let parameters = attributes.parameters[type] ?? ""
@@ -111,6 +123,7 @@ struct OfferedSection: Sendable {
                 configuration: configuration,
                 parameters: parameters,
                 retransmissionPayloadType: retransmissions[type],
+                redundancyPayloadType: codec == .opus ? redundancies[type] : nil,
                 feedback: attributes.feedback(of: type),
                 channels: map.channels
             )

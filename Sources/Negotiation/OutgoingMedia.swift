@@ -6,6 +6,15 @@ import Wire
 /// An m-line stays for as long as its session (RFC 9429 §5.2.2). One whose track is gone is inactive until another track of its kind
 /// takes it over, so that an offer is never longer than the most tracks that there were at a time.
 public struct OutgoingMedia: Sendable {
+    /// What packets of a configuration are marked with.
+    private struct PayloadTypes {
+        let media: UInt8
+        /// Video's, of what is sent again.
+        var retransmission: UInt8?
+        /// Audio's, of redundant audio data.
+        var redundancy: UInt8?
+    }
+
     /// A track on its m-line.
     private struct Sending {
         let track: ForwardableTrack
@@ -45,12 +54,14 @@ public struct OutgoingMedia: Sendable {
     /// Dynamic payload types (RFC 3551 §6), then those that RTCP's range leaves (RFC 5761 §4).
     private static let payloadTypes: [UInt8] = Array(96...127) + Array(35...63)
 
+    /// Of the room that it is in.
+    public let privacy: PrivacyMode
     private let maximumLines: Int
     private let maximumLinesPerPublisher: Int
     private var ssrcs: SSRCSequence
     private var lines: [Line] = []
     /// One for each configuration, for as long as the session (RFC 3264 §8.3.2). There are more payload types than configurations.
-    private var formats: [CodecConfiguration: (payloadType: UInt8, retransmission: UInt8?)] = [:]
+    private var formats: [CodecConfiguration: PayloadTypes] = [:]
     private var freePayloadTypes = Self.payloadTypes[...]
     private var hasChanged = false
     /// The last offer's number.
@@ -61,10 +72,12 @@ public struct OutgoingMedia: Sendable {
     public private(set) var awaitsAnswer = false
 
     /// - Parameters:
+    ///   - privacy: The room's.
     ///   - maximumLines: Most m-lines.
     ///   - maximumLinesPerPublisher: Most of them for the tracks of one publisher, so that the others get theirs.
     ///   - ssrcs: What the session sends with.
-    public init(maximumLines: Int, maximumLinesPerPublisher: Int, ssrcs: SSRCSequence) {
+    public init(privacy: PrivacyMode, maximumLines: Int, maximumLinesPerPublisher: Int, ssrcs: SSRCSequence) {
+        self.privacy = privacy
         self.maximumLines = maximumLines
         self.maximumLinesPerPublisher = maximumLinesPerPublisher
         self.ssrcs = ssrcs
@@ -110,7 +123,7 @@ public struct OutgoingMedia: Sendable {
             retransmissionSSRC: types.retransmission == nil ? nil : ssrcs.draw(),
             label: "\(label) \(kind.rawValue)\(place)",
             cname: cname,
-            payloadType: types.payloadType
+            payloadType: types.media
         )
         hasChanged = true
         if let free {
@@ -216,7 +229,8 @@ public struct OutgoingMedia: Sendable {
                 of: section,
                 format: format,
                 extensions: Set(Self.extensions.map(\.meaning)),
-                feedback: Self.feedback[lines[place].kind] ?? []
+                feedback: Self.feedback[lines[place].kind] ?? [],
+                allowsRedundancy: privacy == .transport
             )
             parameters.mid = lines[place].mid
             let retransmits = parameters.retransmissionPayloadType != nil
@@ -239,26 +253,28 @@ public struct OutgoingMedia: Sendable {
 
     // MARK: Parts
 
-    private mutating func types(
-        of format: CodecConfiguration
-    ) -> (payloadType: UInt8, retransmission: UInt8?)? {
+    private mutating func types(of format: CodecConfiguration) -> PayloadTypes? {
         if let known = formats[format] { return known }
-        let needsRetransmission = format.codec.kind == .video
-        guard freePayloadTypes.count >= (needsRetransmission ? 2 : 1), let payloadType = freePayloadTypes.popFirst()
-        else { return nil }
-        let types = (payloadType: payloadType, retransmission: needsRetransmission ? freePayloadTypes.popFirst() : nil)
+        guard freePayloadTypes.count >= 2, let media = freePayloadTypes.popFirst() else { return nil }
+        var types = PayloadTypes(media: media)
+        if format.codec.kind == .video {
+            types.retransmission = freePayloadTypes.popFirst()
+        } else if privacy == .transport {
+            // A frame that is encrypted end to end is opened with its packet's payload as a whole.
+            types.redundancy = freePayloadTypes.popFirst()
+        }
         formats[format] = types
         return types
     }
 
     private func section(for line: Line, local: LocalEndpoint) -> MediaSection {
-        let types = formats[line.format] ?? (payloadType: 96, retransmission: nil)
+        let types = formats[line.format] ?? PayloadTypes(media: 96)
         let codec = line.format.codec
         var section = MediaSection(
             kind: line.kind.rawValue,
             port: 9,
             proto: "UDP/TLS/RTP/SAVPF",
-            formats: ["\(types.payloadType)"]
+            formats: ["\(types.media)"]
         )
         func add(_ name: String, _ value: String? = nil) { section.attributes.append(SDPAttribute(name, value)) }
         add("mid", line.mid)
@@ -272,14 +288,19 @@ public struct OutgoingMedia: Sendable {
         for (place, entry) in Self.extensions.enumerated() where entry.kinds.contains(line.kind) {
             add("extmap", "\(place + 1) \(entry.meaning.uri)")
         }
-        add("rtpmap", "\(types.payloadType) \(codec.rawValue)/\(codec.clockRate)\(codec == .opus ? "/2" : "")")
+        add("rtpmap", "\(types.media) \(codec.rawValue)/\(codec.clockRate)\(codec == .opus ? "/2" : "")")
         let parameters = line.format.offeredParameters
-        if !parameters.isEmpty { add("fmtp", "\(types.payloadType) \(parameters)") }
-        for text in (Self.feedback[line.kind] ?? []).lines { add("rtcp-fb", "\(types.payloadType) \(text)") }
+        if !parameters.isEmpty { add("fmtp", "\(types.media) \(parameters)") }
+        for text in (Self.feedback[line.kind] ?? []).lines { add("rtcp-fb", "\(types.media) \(text)") }
         if let retransmission = types.retransmission {
             section.formats.append("\(retransmission)")
             add("rtpmap", "\(retransmission) rtx/\(codec.clockRate)")
-            add("fmtp", "\(retransmission) apt=\(types.payloadType)")
+            add("fmtp", "\(retransmission) apt=\(types.media)")
+        }
+        if let redundancy = types.redundancy {
+            section.formats.append("\(redundancy)")
+            add("rtpmap", "\(redundancy) red/\(codec.clockRate)/2")
+            add("fmtp", "\(redundancy) \(types.media)/\(types.media)")
         }
         if let sending = line.sending, sending.isAccepted != false {
             add("msid", sending.label)

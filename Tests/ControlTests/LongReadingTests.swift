@@ -67,6 +67,7 @@ import Worker
     @Test func aLargeRoomsAnswersDoNotWait() throws {
         let limits = Limits()
         var media = OutgoingMedia(
+            privacy: .transport,
             maximumLines: limits.roomMediaSections,
             maximumLinesPerPublisher: limits.roomMediaSections,
             ssrcs: SSRCSequence(first: 1, stride: 1)

@@ -24,6 +24,7 @@ import Wire
             resumption: "",
             policy: .all,
             outgoing: OutgoingMedia(
+                privacy: .transport,
                 maximumLines: .max,
                 maximumLinesPerPublisher: .max,
                 ssrcs: SSRCSequence(first: 1, stride: 1)

@@ -252,6 +252,7 @@ private func read(_ text: [UInt8]) throws(SDPError) -> SessionDescription {
 /// The answer to an offer of two tracks, one of which was removed meanwhile.
 @Sendable private func fuzzAnswer(_ span: RawSpan, _ bytes: [UInt8]) {
     var media = OutgoingMedia(
+        privacy: .transport,
         maximumLines: 4,
         maximumLinesPerPublisher: 4,
         ssrcs: SSRCSequence(first: 1, stride: 1)

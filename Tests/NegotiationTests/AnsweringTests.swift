@@ -22,6 +22,7 @@ import Wire
             + "a=rtcp-mux\r\na=rtcp-rsize\r\n",
         setup: String = "actpass",
         direction: String = "sendonly",
+        redundancy: String = "",
         video: String = "m=video 9 UDP/TLS/RTP/SAVPF 96 97 102 103\r\n",
         videoExtra: String = ""
     ) -> [UInt8] {
@@ -37,6 +38,7 @@ import Wire
             a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r
             a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r
             a=rtpmap:63 red/48000/2\r
+            a=fmtp:63 \(redundancy)\r
             a=rtpmap:111 opus/48000/2\r
             a=fmtp:111 minptime=10;useinbandfec=1\r
             a=rtcp-fb:111 transport-cc\r
@@ -72,12 +74,16 @@ import Wire
         try Offer(parsing: offer, limits: Limits()).answerPublisher(local: Self.local)
     }
 
-    func watch(_ offer: [UInt8], _ tracks: [ForwardableTrack]) throws(NegotiationError) -> ViewerAnswer {
+    func watch(
+        _ offer: [UInt8],
+        _ tracks: [ForwardableTrack],
+        local: LocalEndpoint = Self.local
+    ) throws(NegotiationError) -> ViewerAnswer {
         try Offer(parsing: offer, limits: Limits()).answerViewer(
             tracks: tracks,
             streamLabel: "label",
             cname: "cname",
-            local: Self.local,
+            local: local,
             ssrcs: SSRCSequence(first: 101, stride: 1)
         )
     }
@@ -111,6 +117,35 @@ import Wire
         #expect(video.encodings == [NegotiatedEncoding(announcedSources: [source])])
         #expect(video.parameters.feedback.contains([.nack, .pictureLossIndication, .transportWideCongestionControl]))
         #expect(answer.remote.dtlsRole == .passive)
+    }
+
+    private static let redundantOffer = offer(direction: "recvonly", redundancy: "111/111")
+
+    @Test func aViewerThatTakesRedundantAudioIsAnsweredWithIt() throws {
+        let answer = try watch(Self.redundantOffer, [Self.track(1, .opus)])
+        let audio = try SessionDescription(parsing: Array(answer.text.utf8)).mediaSections[0]
+        #expect(audio.formats == ["111", "63"])
+        #expect(answer.text.contains("a=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\n"))
+        #expect(answer.subscriptions[0].parameters.redundancyPayloadType == 63)
+    }
+
+    @Test func nobodyIsSentRedundantAudioInAnEncryptedRoom() throws {
+        var local = Self.local
+        local.privacy = .endToEnd
+        let answer = try watch(Self.redundantOffer, [Self.track(1, .opus)], local: local)
+        #expect(!answer.text.contains("red/48000"))
+        #expect(answer.subscriptions[0].parameters.redundancyPayloadType == nil)
+    }
+
+    @Test(arguments: ["111/112", "112/112", "", "x/x", "111/111/0", "/111"])
+    func redundancyOfSomethingElseIsNotTaken(parameters: String) throws {
+        let answer = try watch(Self.offer(direction: "recvonly", redundancy: parameters), [Self.track(1, .opus)])
+        #expect(answer.subscriptions[0].parameters.redundancyPayloadType == nil)
+    }
+
+    @Test func aPublisherIsNotAskedForRedundantAudio() throws {
+        let answer = try publish(Self.offer(redundancy: "111/111"))
+        #expect(!answer.text.contains("red/48000"))
     }
 
     @Test func aViewerGetsTheTracksInItsOwnNumbers() throws {

@@ -40,8 +40,9 @@ import Wire
 
     private func hasOffer(_ media: inout OutgoingMedia) -> Bool { media.nextOffer(local: AnsweringTests.local) != nil }
 
-    static func media(lines: Int = 8, perPublisher: Int = 200) -> OutgoingMedia {
+    static func media(lines: Int = 8, perPublisher: Int = 200, privacy: PrivacyMode = .transport) -> OutgoingMedia {
         OutgoingMedia(
+            privacy: privacy,
             maximumLines: lines,
             maximumLinesPerPublisher: perPublisher,
             ssrcs: SSRCSequence(first: 101, stride: 1)
@@ -85,9 +86,10 @@ import Wire
         let offer = try self.offer(of: &media)
         #expect(!hasOffer(&media), "one offer at a time")
         for line in [
-            "a=group:BUNDLE 0 1", "a=ice-lite", "a=x-sluice-privacy:transport", "m=audio 9 UDP/TLS/RTP/SAVPF 96",
-            "m=video 9 UDP/TLS/RTP/SAVPF 97 98", "a=rtpmap:96 opus/48000/2", "a=fmtp:98 apt=97", "a=msid:s video1",
-            "a=fmtp:97 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+            "a=group:BUNDLE 0 1", "a=ice-lite", "a=x-sluice-privacy:transport", "m=audio 9 UDP/TLS/RTP/SAVPF 96 97",
+            "m=video 9 UDP/TLS/RTP/SAVPF 98 99", "a=rtpmap:96 opus/48000/2", "a=rtpmap:97 red/48000/2",
+            "a=fmtp:97 96/96", "a=fmtp:99 apt=98", "a=msid:s video1",
+            "a=fmtp:98 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
             "a=ssrc-group:FID 102 103", "a=sendonly",
         ] { #expect(offer.contains(line + "\r\n"), "\(line)") }
         #expect(media.ssrc(of: TrackID(rawValue: 2)) == nil)
@@ -96,10 +98,32 @@ import Wire
         #expect(accepted.remote.dtlsRole == .passive)
         #expect(accepted.declined.isEmpty)
         #expect(accepted.beginning.map(\.ssrc) == [101, 102])
+        #expect(accepted.beginning[0].parameters.redundancyPayloadType == 97)
         #expect(accepted.beginning[1].retransmissionSSRC == 103)
         #expect(accepted.beginning[1].parameters.feedback.contains(.nack))
         #expect(media.ssrc(of: TrackID(rawValue: 2)) == 102)
         #expect(!hasOffer(&media), "nothing has changed")
+    }
+
+    @Test func redundantAudioIsNeitherOfferedNorTakenWhereFramesAreEncrypted() throws {
+        var media = Self.media(privacy: .endToEnd)
+        _ = try media.add(Self.track(1, .opus), of: "p", place: 0, label: "s", cname: "c")
+        let offer = try self.offer(of: &media)
+        #expect(offer.contains("SAVPF 96\r\n") && !offer.contains("red/"))
+        let answer = offer.replacing("SAVPF 96\r\n", with: "SAVPF 96 97\r\n").replacing(
+            "a=rtpmap:96",
+            with: "a=rtpmap:97 red/48000/2\r\na=fmtp:97 96/96\r\na=rtpmap:96"
+        )
+        let accepted = try media.accept(answer: Self.answer(to: answer))
+        #expect(accepted.beginning[0].parameters.redundancyPayloadType == nil)
+    }
+
+    @Test func aClientMayDeclineRedundantAudio() throws {
+        var media = Self.media()
+        _ = try media.add(Self.track(1, .opus), of: "p", place: 0, label: "s", cname: "c")
+        let offer = try self.offer(of: &media)
+        let accepted = try media.accept(answer: Self.answer(to: offer.replacing("SAVPF 96 97", with: "SAVPF 96")))
+        #expect(accepted.beginning[0].parameters.redundancyPayloadType == nil)
     }
 
     @Test func aDeclinedTrackIsNotSent() throws {

@@ -131,6 +131,7 @@ import Wire
     @Test func aTrackThatComesAgainHasAnotherSSRC() throws {
         var random = SystemRandomNumberGenerator()
         var media = OutgoingMedia(
+            privacy: .transport,
             maximumLines: 2,
             maximumLinesPerPublisher: 2,
             ssrcs: SSRCSequence(using: &random)

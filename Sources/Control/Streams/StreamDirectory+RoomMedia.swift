@@ -235,8 +235,9 @@ extension StreamDirectory {
     // MARK: Receiving
 
     /// The m-lines of a receiving connection that begins: its keys are new, so it may send with any SSRC.
-    func makeOutgoingMedia() -> OutgoingMedia {
+    func makeOutgoingMedia(privacy: PrivacyMode) -> OutgoingMedia {
         OutgoingMedia(
+            privacy: privacy,
             maximumLines: limits.roomMediaSections,
             maximumLinesPerPublisher: limits.roomMediaSectionsPerPublisher,
             ssrcs: makeSSRCs()
@@ -510,7 +511,7 @@ extension StreamDirectory {
             guard peer.receiving?.session == session else { return }
             peer.receiving = nil
             // The client makes its connection anew, with m-lines from the first.
-            peer.outgoing = makeOutgoingMedia()
+            peer.outgoing = makeOutgoingMedia(privacy: peer.outgoing.privacy)
             peer.subscribed = [:]
             peer.quality = [:]
             qualityDue.insert(id)
@@ -524,7 +525,7 @@ extension StreamDirectory {
         guard let peer = roomPeers[id] else { throw .notInRoom }
         guard limiter.admits(peer.address) else { throw .tooManyRequests }
         roomPeers[id]?.receiving = nil
-        roomPeers[id]?.outgoing = makeOutgoingMedia()
+        roomPeers[id]?.outgoing = makeOutgoingMedia(privacy: peer.outgoing.privacy)
         roomPeers[id]?.subscribed = [:]
         roomPeers[id]?.quality = [:]
         qualityDue.insert(id)

@@ -98,7 +98,7 @@ extension StreamDirectory {
             resumption: RandomText.make(length: 32),
             policy: request.policy,
             socket: socket,
-            outgoing: makeOutgoingMedia()
+            outgoing: makeOutgoingMedia(privacy: privacy)
         )
         roomPeers[peer.id] = peer
         roomPeersByResumption[peer.resumption] = peer.id

@@ -16,6 +16,7 @@ extension Engine {
             return true
         }
         let hasProbeResult = bandwidth.receive(feedback, in: bytes, now: now)
+        peer.outlet.noteLosses(bandwidth.estimator.losses.fraction, hold: limits.lossMemory, now: now)
         if hasProbeResult || bandwidth.isExceeded { allocate(for: peer, now: now) }
         return true
     }
@@ -29,7 +30,9 @@ extension Engine {
         var others = 0.0
         for subscription in peer.subscriptions where !subscription.isHeld {
             guard subscription.track.codec.kind == .video else {
-                others += subscription.track.encoding?.rates.bitsPerSecond(upTo: .none, now: now) ?? 0
+                others +=
+                    (subscription.track.encoding?.rates.bitsPerSecond(upTo: .none, now: now) ?? 0)
+                    * subscription.copies(at: now)
                 continue
             }
             let first = options.count

@@ -152,6 +152,7 @@ extension Engine {
                 delay: block.delaySinceLastSenderReport,
                 now: arrivedAt
             )
+            peer.outlet.noteLosses(subscription.fractionLost, hold: limits.lossMemory, now: now)
             beginChoosing(for: peer, reporting: subscription, now: now)
             if subscription.reportedLoss.add(subscription.fractionLost, in: qualityInterval) {
                 lossySubscriptions.append(LossySubscription(peer: peer.id, subscription: subscription))

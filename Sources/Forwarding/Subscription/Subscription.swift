@@ -31,6 +31,8 @@ final class Subscription {
 
     private let header: OutgoingHeader
     private let retransmissionHeader: OutgoingHeader?
+    /// Nil where the viewer does not take redundant audio data.
+    private let redundancy: AudioRedundancy?
     private let needsKeyframe: Bool
     /// Whether a packet that the viewer lacks is sent again as it was: then nothing in it may depend on when it is sent.
     private let repeatsExactly: Bool
@@ -116,6 +118,15 @@ final class Subscription {
             payloadType: parameters.payloadType,
             repeatsExactly: repeatsExactly
         )
+        // What was sent with redundancy could not be repeated to the bit: by then there may be none.
+        if let payloadType = parameters.redundancyPayloadType, !repeatsExactly {
+            redundancy = AudioRedundancy(
+                header: OutgoingHeader(parameters, payloadType: payloadType, repeatsExactly: false),
+                payloadType: parameters.payloadType
+            )
+        } else {
+            redundancy = nil
+        }
         // Both depend on random SSRCs, so they are as unpredictable as RFC 3550 §5.1 wants them.
         nextSequence = UInt64(ssrc & 0x3FFF) + 1
         nextRetransmissionSequence = UInt64((ssrc >> 14) & 0x3FFF) + 1
@@ -185,7 +196,7 @@ final class Subscription {
             } else {
                 guard !needsKeyframe || record.pointee.startsKeyframe else { continue }
                 // What came before it in this turn has its numbers by the mapping of before.
-                forwarded += send(run, sealer: sealer, to: destination, into: egress, now: now)
+                forwarded += send(run, of: encoding, sealer: sealer, to: destination, into: egress, now: now)
                 run.removePackets()
                 mapping = start(at: record, of: encoding, now: now)
                 firstSequence = sequence
@@ -198,7 +209,7 @@ final class Subscription {
                 length: header.length(of: record, includesMID: includesMID) + record.pointee.payloadLength
             )
         }
-        return forwarded + send(run, sealer: sealer, to: destination, into: egress, now: now)
+        return forwarded + send(run, of: encoding, sealer: sealer, to: destination, into: egress, now: now)
     }
 
     /// Limits the layers that are forwarded, from the next picture on; what is above the limit before is taken up with a keyframe.
@@ -236,6 +247,7 @@ final class Subscription {
     @inline(__always)
     private func send(
         _ run: PacketRun,
+        of encoding: Encoding,
         sealer: SRTPSealer,
         to destination: AddressPair,
         into egress: EgressBatch,
@@ -245,6 +257,7 @@ final class Subscription {
         guard run.count > 0, let current = mapping?.map.current, let timestampOffset = mapping?.timestampOffset else {
             return 0
         }
+        let redundancy = outlet.losesPackets(at: now) ? redundancy : nil
         // Without RTX a packet may have to be repeated to the bit, so it is not changed to suit its neighbours.
         if !repeatsExactly { run.equalizeLengths() }
 
@@ -255,19 +268,34 @@ final class Subscription {
             let outgoing = sequence &+ span.offset
             let form = OutgoingForm(of: packet.record, in: span)
             let timestamp = packet.record.pointee.timestamp &+ timestampOffset
-            let length = write(
-                packet.record,
-                padding: packet.padding,
-                header: header,
-                sequence: outgoing,
-                timestamp: timestamp,
-                ssrc: ssrc,
-                form: form,
-                originalSequenceNumber: nil,
-                sealer: sealer,
-                into: egress,
-                now: now
-            )
+            var length = 0
+            if let redundancy {
+                length = write(
+                    packet.record,
+                    with: redundancy,
+                    of: encoding,
+                    sequence: outgoing,
+                    timestamp: timestamp,
+                    sealer: sealer,
+                    into: egress,
+                    now: now
+                )
+            }
+            if length == 0 {
+                length = write(
+                    packet.record,
+                    padding: packet.padding,
+                    header: header,
+                    sequence: outgoing,
+                    timestamp: timestamp,
+                    ssrc: ssrc,
+                    form: form,
+                    originalSequenceNumber: nil,
+                    sealer: sealer,
+                    into: egress,
+                    now: now
+                )
+            }
             egress.commit(length: length, to: destination)
             if outgoing >= nextSequence {
                 nextSequence = outgoing + 1
@@ -645,6 +673,55 @@ final class Subscription {
             header: UnsafeRawBufferPointer(start: slot, count: headerLength),
             payload: payload,
             padding: padding,
+            rolloverCounter: UInt32(truncatingIfNeeded: sequence >> 16),
+            into: slot
+        )
+        bandwidth?.noteSent(byteCount: length, now: now)
+        return length
+    }
+
+    /// How often each frame is sent.
+    func copies(at now: Instant) -> Double {
+        redundancy != nil && outlet.losesPackets(at: now) ? Double(1 + AudioRedundancy.depth) : 1
+    }
+
+    /// Writes and seals one packet with the frames of those before it.
+    ///
+    /// - Returns: Its length; 0 where there is nothing to carry, and nothing was written.
+    private func write(
+        _ record: UnsafePointer<PacketRecord>,
+        with redundancy: AudioRedundancy,
+        of encoding: Encoding,
+        sequence: UInt64,
+        timestamp: UInt32,
+        sealer: SRTPSealer,
+        into egress: EgressBatch,
+        now: Instant
+    ) -> Int {
+        guard let bytes = record.pointee.bytes, let first = mapping?.firstSequence, sequence < 1 << 48 else { return 0 }
+        let slot = egress.freeSlot
+        let bandwidth = redundancy.header.hasTransportSequence ? outlet.bandwidth : nil
+        let headerLength = redundancy.header.write(
+            to: slot,
+            record: record,
+            packet: bytes,
+            sequenceNumber: UInt16(truncatingIfNeeded: sequence),
+            timestamp: timestamp,
+            ssrc: ssrc,
+            marker: record.pointee.marker,
+            padding: false,
+            includesMID: includesMID,
+            transportSequence: bandwidth?.nextNumber ?? 0,
+            frameNumberOffset: 0,
+            now: now
+        )
+        let payload = slot + headerLength
+        let payloadLength = redundancy.writePayload(of: record, after: first, in: encoding.history, to: payload)
+        guard payloadLength > 0 else { return 0 }
+        let length = sealer.seal(
+            header: UnsafeRawBufferPointer(start: slot, count: headerLength),
+            payload: UnsafeRawBufferPointer(start: payload, count: payloadLength),
+            padding: 0,
             rolloverCounter: UInt32(truncatingIfNeeded: sequence >> 16),
             into: slot
         )
