@@ -204,6 +204,26 @@ import Wire
         #expect(call.seen(since: first, from: call.simulation.now).encodings.map(\.encoding) == [2])
     }
 
+    @Test(arguments: [0.1, 0])
+    func whatIsSentAgainMayBeLostToo(loss: Double) throws {
+        let call = try Call(.init(delay: .milliseconds(50), loss: .random(loss)))
+        call.run(for: .seconds(5))
+        let wanted = try #require(call.viewer.headers().last { $0.ssrc == 0x2222_2222 }).sequenceNumber
+        call.down.change(now: call.simulation.now) { $0.loss = .none }
+        let before = call.viewer.received.count
+        var nack: [UInt8] = []
+        RTCPWriter.nack(sender: 9, media: 0x2222_2222, lost: [wanted], to: &nack)
+        call.viewer.send(control: nack)
+        call.run(for: .milliseconds(200))
+        let again = call.viewer.received[before...].filter { bytes in
+            guard let header = try? RTPHeader(parsing: bytes.span.bytes), header.ssrc == 0x2222_2223,
+                bytes.count > header.payloadOffset + 2, bytes[0] & 0x20 == 0
+            else { return false }
+            return UInt16(bytes[header.payloadOffset]) << 8 | UInt16(bytes[header.payloadOffset + 1]) == wanted
+        }
+        #expect(again.count == (loss > 0 ? 2 : 1))
+    }
+
     /// The viewer's numbers stay without gap or repeat, however often the encoding changes, and what the server thinks is told.
     @Test func theStatisticsTellWhy() throws {
         let call = try Call(.init(bitsPerSecond: 400_000, queue: .milliseconds(200), delay: .milliseconds(10)))

@@ -80,6 +80,8 @@ extension Engine {
         now: Instant
     ) -> Bool {
         guard let session = peer.session, let destination = peer.ice.selected else { return true }
+        // What is sent again may be lost like anything else, and a picture waits for it. Into a full queue it would only be more.
+        let copies = peer.outlet.losesPackets(at: now) && peer.outlet.bandwidth?.estimator.isQueueing == false ? 2 : 1
         var isTooLate = false
         // Only a keyframe helps a decoder that lacks what is too old to be sent again.
         defer { if isTooLate { requestKeyframe(of: subscription.track, for: subscription, now: now) } }
@@ -90,22 +92,24 @@ extension Engine {
             while wanted != 0 {
                 if wanted & 1 != 0 {
                     guard peer.controlAllowance.take() else { return false }
-                    guard makeRoom(for: 1) else {
-                        count(.egressFull)
-                        return true
-                    }
-                    switch subscription.retransmit(
-                        number,
-                        sealer: session.sealer,
-                        to: destination,
-                        into: egress,
-                        oldest: limits.retransmissionAge,
-                        now: now
-                    ) {
-                    case .sent: counters.packetsRetransmitted += 1
-                    case .unknown: break
-                    case .tooOld: isTooLate = true
-                    case .refused: return true
+                    for _ in 0..<copies {
+                        guard makeRoom(for: 1) else {
+                            count(.egressFull)
+                            return true
+                        }
+                        switch subscription.retransmit(
+                            number,
+                            sealer: session.sealer,
+                            to: destination,
+                            into: egress,
+                            oldest: limits.retransmissionAge,
+                            now: now
+                        ) {
+                        case .sent: counters.packetsRetransmitted += 1
+                        case .unknown: break
+                        case .tooOld: isTooLate = true
+                        case .refused: return true
+                        }
                     }
                 }
                 wanted >>= 1
