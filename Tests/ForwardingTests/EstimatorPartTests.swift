@@ -121,6 +121,15 @@ import Wire
         #expect(abs(model.baseline - 0.3) < 0.1)
     }
 
+    @Test func burstsAreNotPutToTheTest() {
+        var model = LossModel()
+        for step in 0..<200 {
+            model.add(received: step % 3 == 0 ? 40 : 100, missing: step % 3 == 0 ? 60 : 0)
+            let verdict = model.takeVerdict(isQueueing: false, now: at(step * 250))
+            #expect(verdict == nil || verdict == .fine)
+        }
+    }
+
     // MARK: Probes
 
     private func result(goal: Double, arrivingIn milliseconds: Int, lost: Int = 0) -> ProbeResult.Measured? {

@@ -20,9 +20,11 @@ struct LossModel {
     private static let minimumTime = Duration.milliseconds(200)
     /// Below, losses are made up for by retransmissions.
     private static let tolerated = 0.02
-    /// From here on it is worth a test, where no packet waits and it goes on for longer than a burst.
+    /// From here on it is worth a test, where no packet waits and it goes on for so long: not in bursts, with nothing lost between them.
     private static let suspicious = 0.15
-    private static let suspicionTime = 2.0
+    private static let suspicionTime = Duration.seconds(2)
+    /// What is lost in each interval of that time at least.
+    private static let steady = 0.05
     private static let testInterval = Duration.seconds(30)
     private static let testTime = Duration.seconds(1)
 
@@ -36,6 +38,8 @@ struct LossModel {
     private var received = 0
     private var missing = 0
     private var since: Instant?
+    /// Since when each interval had losses.
+    private var steadySince: Instant?
     private var testedAt: Instant?
     private var fractionBeforeTest: Double?
 
@@ -53,7 +57,8 @@ struct LossModel {
         }
         let total = received + missing
         guard total >= Self.minimumPackets, now - since >= Self.minimumTime else { return nil }
-        let weight = min(1, (now - since).seconds / Self.suspicionTime)
+        let weight = min(1, (now - since).seconds / Self.suspicionTime.seconds)
+        let began = since
         self.since = now
         fraction = Double(missing) / Double(total)
         received = 0
@@ -61,6 +66,7 @@ struct LossModel {
         // By chance more is lost at times.
         if isQueueing { return fraction > usual * 2 + Self.tolerated ? .congested : .fine }
         usual += (fraction - usual) * weight
+        steadySince = fraction < Self.steady ? nil : steadySince ?? began
         if let before = fractionBeforeTest, let testedAt {
             guard now - testedAt >= Self.testTime else { return .fine }
             fractionBeforeTest = nil
@@ -69,9 +75,9 @@ struct LossModel {
             return .cleared
         }
         baseline = min(baseline, max(usual, 0))
-        guard usual - baseline > Self.suspicious, testedAt.map({ now - $0 > Self.testInterval }) ?? true else {
-            return .fine
-        }
+        guard usual - baseline > Self.suspicious, let steadySince, now - steadySince >= Self.suspicionTime,
+            testedAt.map({ now - $0 > Self.testInterval }) ?? true
+        else { return .fine }
         testedAt = now
         fractionBeforeTest = usual
         return .test
