@@ -16,6 +16,9 @@ final class ViewerBandwidth {
     /// A probe shows so many times what the next step needs.
     private static let probeHeadroom = 1.2
 
+    /// What was sent before a decrease is asked for for so long.
+    private static let congestionTime = Duration.seconds(1)
+
     private(set) var estimator = BandwidthEstimator()
     private(set) var prober = Prober()
     /// In all, of UDP payload.
@@ -53,6 +56,11 @@ final class ViewerBandwidth {
     func isKnown(at now: Instant) -> Bool {
         guard let since = estimator.lastFeedback ?? firstSentAt else { return true }
         return now - since < Self.patience
+    }
+
+    /// Whether too much was sent, now or a moment ago.
+    func isCongested(at now: Instant) -> Bool {
+        estimator.isQueueing || isExceeded || estimator.lastDecrease.map { now - $0 < Self.congestionTime } ?? false
     }
 
     /// Whether the tracks take more than there is.

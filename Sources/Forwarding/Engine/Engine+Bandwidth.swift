@@ -16,7 +16,10 @@ extension Engine {
             return true
         }
         let hasProbeResult = bandwidth.receive(feedback, in: bytes, now: now)
-        peer.outlet.noteLosses(bandwidth.estimator.losses.fraction, hold: limits.lossMemory, now: now)
+        // What a full queue drops comes through when less is sent, and not when more is.
+        if !bandwidth.isCongested(at: now) {
+            peer.outlet.noteLosses(bandwidth.estimator.losses.fraction, hold: limits.lossMemory, now: now)
+        }
         if hasProbeResult || bandwidth.isExceeded { allocate(for: peer, now: now) }
         return true
     }
@@ -44,14 +47,14 @@ extension Engine {
         guard !items.isEmpty else { return }
         var before = others
         for item in items { before += item.current.map { options[$0].bitsPerSecond } ?? 0 }
+        // What is far too much is not waited with: a keyframe of less would only stand in the same queue, which is to go away.
+        let isUrgent = before > bandwidth.estimator.bitsPerSecond * Self.urgency
         let allocation = Allocator(
-            of: bandwidth.estimator.bitsPerSecond - others,
+            of: (isUrgent ? bandwidth.estimator.target : bandwidth.estimator.bitsPerSecond) - others,
             options: options,
             items: &items,
             allowsMore: bandwidth.mayRaise(now: now)
         )
-        // What is far too much is not waited with: a keyframe of less would only stand in the same queue.
-        let isUrgent = before > bandwidth.estimator.bitsPerSecond * Self.urgency
         var isMore = false
         var isLess = false
         for (place, item) in items.enumerated() {
@@ -70,7 +73,12 @@ extension Engine {
             }
         }
         // Some are still waiting for what they were allocated before.
-        for subscription in shared { requestKeyframe(for: subscription, now: now) }
+        for subscription in shared {
+            requestKeyframe(for: subscription, now: now)
+            if subscription.lacksPackets, !bandwidth.estimator.isQueueing {
+                requestKeyframe(of: subscription.track, for: subscription, now: now)
+            }
+        }
         shared.removeAll(keepingCapacity: true)
         if isLess { bandwidth.lowered(now: now) } else if isMore { bandwidth.raised(now: now) }
         bandwidth.allocated = allocation.allocated + others

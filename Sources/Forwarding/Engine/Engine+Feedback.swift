@@ -80,8 +80,10 @@ extension Engine {
         now: Instant
     ) -> Bool {
         guard let session = peer.session, let destination = peer.ice.selected else { return true }
+        let isCongested = peer.outlet.bandwidth?.isCongested(at: now) ?? false
         // What is sent again may be lost like anything else, and a picture waits for it. Into a full queue it would only be more.
-        let copies = peer.outlet.losesPackets(at: now) && peer.outlet.bandwidth?.estimator.isQueueing == false ? 2 : 1
+        let isLossy = peer.outlet.losesPackets(at: now) && peer.outlet.bandwidth != nil && !isCongested
+        let copies = isLossy ? 2 : 1
         var isTooLate = false
         // Only a keyframe helps a decoder that lacks what is too old to be sent again.
         defer { if isTooLate { requestKeyframe(of: subscription.track, for: subscription, now: now) } }
@@ -103,6 +105,7 @@ extension Engine {
                             to: destination,
                             into: egress,
                             oldest: limits.retransmissionAge,
+                            isCongested: isCongested,
                             now: now
                         ) {
                         case .sent: counters.packetsRetransmitted += 1
@@ -156,7 +159,9 @@ extension Engine {
                 delay: block.delaySinceLastSenderReport,
                 now: arrivedAt
             )
-            peer.outlet.noteLosses(subscription.fractionLost, hold: limits.lossMemory, now: now)
+            if peer.outlet.bandwidth?.isKnown(at: now) != true {
+                peer.outlet.noteLosses(subscription.fractionLost, hold: limits.lossMemory, now: now)
+            }
             beginChoosing(for: peer, reporting: subscription, now: now)
             if subscription.reportedLoss.add(subscription.fractionLost, in: qualityInterval) {
                 lossySubscriptions.append(LossySubscription(peer: peer.id, subscription: subscription))

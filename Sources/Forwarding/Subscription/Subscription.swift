@@ -6,6 +6,9 @@ import Wire
 final class Subscription {
     /// A viewer's retransmissions may at most equal what was forwarded to it, plus this many packets.
     private static let retransmissionBurst = 256
+    /// While too much is sent to it, they may be one in so many of what is forwarded, plus this many packets.
+    private static let congestedShare = 10
+    private static let congestedBurst = 10
 
     /// So many packets in a row may be nothing but padding.
     private static let longestPadding = 32
@@ -52,6 +55,8 @@ final class Subscription {
     var isAway = false {
         didSet { if isAway, needsKeyframe { hold() } }
     }
+    /// Whether its viewer asked in vain for packets that its decoder may wait for until a keyframe comes.
+    private(set) var lacksPackets = false
     /// Whether nothing is forwarded for now.
     var isHeld: Bool { isPaused || (isAway && needsKeyframe) }
     /// Whether it is left out since the worker could not serve all.
@@ -65,6 +70,8 @@ final class Subscription {
     private var lastSentAt: Instant?
     private var nextRetransmissionSequence: UInt64
     private var retransmissionCredit = Subscription.retransmissionBurst
+    /// The same while too much is sent, in parts of a packet.
+    private var congestedCredit = Subscription.congestedBurst * Subscription.congestedShare
     /// Until the viewer reports on our SSRC, each packet says which m-line it belongs to (RFC 9143 §14).
     private var viewerKnowsSource = false
 
@@ -234,6 +241,7 @@ final class Subscription {
         let layer = record.pointee.layer
         let timestamp = record.pointee.timestamp
         layers.observe(layer, timestamp: timestamp, startsKeyframe: record.pointee.startsKeyframe)
+        if record.pointee.startsKeyframe { lacksPackets = false }
         mapping?.map.change(to: layers.current, at: sequence)
         // A packet without a payload is of no layer.
         guard record.pointee.payloadLength > 0, !layers.current.includes(layer) else { return true }
@@ -307,6 +315,7 @@ final class Subscription {
         lastSentAt = now
         packetsForwarded += UInt64(run.count)
         retransmissionCredit = min(retransmissionCredit + run.count, Self.retransmissionBurst)
+        congestedCredit = min(congestedCredit + run.count, Self.congestedBurst * Self.congestedShare)
         return run.count
     }
 
@@ -387,7 +396,9 @@ final class Subscription {
     /// Answers a viewer's NACK for one packet from the history: over RTX (RFC 4588) where negotiated, else by the same
     /// packet again.
     ///
-    /// - Parameter oldest: A packet that came longer ago is not sent again: it would only make the picture late.
+    /// - Parameters:
+    ///   - oldest: A packet that came longer ago is not sent again: it would only make the picture late.
+    ///   - isCongested: Whether too much was sent: layers that are left out since are not sent again.
     /// - Returns: What became of it. The batch must not be full.
     func retransmit(
         _ sequenceNumber: UInt16,
@@ -395,12 +406,17 @@ final class Subscription {
         to destination: AddressPair,
         into egress: EgressBatch,
         oldest: Duration,
+        isCongested: Bool,
         now: Instant
     ) -> Retransmission {
         // What was never agreed on is not repeated: the same number would be sealed with another header.
         guard let mapping, let encoding = track.encoding, mapping.generation == encoding.generation,
             retransmissionCredit > 0, retransmissionHeader != nil || repeatsExactly
         else { return .refused }
+        if isCongested, congestedCredit < Self.congestedShare {
+            lacksPackets = true
+            return .refused
+        }
         // The asked-for packet is the latest one sent with these 16 bits.
         let behind = UInt16(truncatingIfNeeded: nextSequence &- 1) &- sequenceNumber
         let outgoing = nextSequence &- 1 &- UInt64(behind)
@@ -418,6 +434,10 @@ final class Subscription {
                 return encoding.history.isPast(sequence) ? late : .unknown
             }
             guard now - kept.pointee.receivedAt <= oldest else { return late }
+            if isCongested, !layers.target.includes(kept.pointee.layer) {
+                lacksPackets = true
+                return .unknown
+            }
             record = kept
             timestamp = kept.pointee.timestamp &+ mapping.timestampOffset
         } else {
@@ -462,6 +482,7 @@ final class Subscription {
         }
         egress.commit(length: length, to: destination)
         retransmissionCredit -= 1
+        if isCongested { congestedCredit -= Self.congestedShare }
         packetsRetransmitted += 1
         bytesSent += UInt64(length)
         return .sent
@@ -557,6 +578,7 @@ final class Subscription {
         let preamble = first.isBare ? encoding.parameterSets : nil
         let firstOutgoing = nextSequence &+ UInt64(preamble?.packetCount ?? 0)
         layers.observe(first.layer, timestamp: first.timestamp, startsKeyframe: true)
+        lacksPackets = false
         return Mapping(
             generation: encoding.generation,
             firstSequence: first.sequence,
