@@ -45,9 +45,12 @@ struct AcknowledgedRate {
 
     /// The same of the last moment only, which is much or little by chance, except where a queue stands: then packets arrive as fast as
     /// the bottleneck lets them.
-    var bottleneckBitsPerSecond: Double? { bitsPerSecond(overLast: Self.recentSteps) }
+    var bottleneckBitsPerSecond: Double? {
+        // A slow one lets few through.
+        bitsPerSecond(overLast: Self.recentSteps) ?? bitsPerSecond(overLast: Self.steps, leastPackets: 2)
+    }
 
-    private func bitsPerSecond(overLast count: Int) -> Double? {
+    private func bitsPerSecond(overLast count: Int, leastPackets: Int = Self.leastPackets) -> Double? {
         guard let latest, latest - first >= Self.leastSteps else { return nil }
         let spanned = min(latest - first + 1, UInt64(count))
         var bytes = 0
@@ -57,7 +60,7 @@ struct AcknowledgedRate {
             packets += self.packets[Int((latest - offset) % UInt64(Self.steps))]
         }
         // Behind a pause there are few, which say little.
-        guard packets >= Self.leastPackets else { return nil }
+        guard packets >= leastPackets else { return nil }
         // The step that is under way is only half known.
         return Double(bytes * 8) / ((Double(spanned) - 0.5) * Self.step.seconds)
     }

@@ -19,6 +19,8 @@ struct BandwidthEstimator {
     private static let calmTime = Duration.seconds(15)
     /// Sending so many times what arrives fills the bottleneck.
     private static let overload = 1.15
+    /// So many times what arrives is not waited with.
+    private static let farTooMuch = 2.0
     /// The estimate falls to no less than this part of what is sent, at a time.
     private static let fastest = 0.3
     /// Where it is not full, the estimate falls to no less than this part of it.
@@ -67,6 +69,9 @@ struct BandwidthEstimator {
         let drain = min(0.4, queue.standing.seconds / Self.drainTime)
         return max(Self.floor, bitsPerSecond * (1 - drain))
     }
+
+    /// Whether the last probe has shown how little more there is.
+    var isRefuted: Bool { refuted != nil }
 
     /// Whether packets wait on the way more than they should.
     var isQueueing: Bool { queue.isStanding }
@@ -199,9 +204,12 @@ struct BandwidthEstimator {
         bitsPerSecond *= 1 + growth * elapsed
     }
 
-    /// What was sent since the last decrease has to be heard of first.
+    /// What was sent since the last decrease has to be heard of first, where the estimate is not far beyond what arrives.
     private func mayDecrease(now: Instant) -> Bool {
         guard let lastDecrease else { return true }
+        if let rate = acknowledged.bottleneckBitsPerSecond, rate * Self.farTooMuch < bitsPerSecond {
+            return now - lastDecrease >= .milliseconds(100)
+        }
         return now - lastDecrease >= feedbackDelay + .milliseconds(100)
     }
 
