@@ -19,6 +19,12 @@ final class ViewerBandwidth {
     /// What was sent before a decrease is asked for for so long.
     private static let congestionTime = Duration.seconds(1)
 
+    /// A network that was full is taken for a narrow one for so long.
+    private static let narrowTime = Duration.seconds(30)
+    /// Large frames leave at so many times the estimate.
+    private static let narrowPacing = 1.25
+    private static let widePacing = 2.5
+
     private(set) var estimator = BandwidthEstimator()
     private(set) var prober = Prober()
     /// In all, of UDP payload.
@@ -61,6 +67,16 @@ final class ViewerBandwidth {
     /// Whether too much was sent, now or a moment ago.
     func isCongested(at now: Instant) -> Bool {
         estimator.isQueueing || isExceeded || estimator.lastDecrease.map { now - $0 < Self.congestionTime } ?? false
+    }
+
+    /// Whether the estimate is what a bottleneck carries, and not only what is known to come through.
+    func isNarrow(at now: Instant) -> Bool {
+        estimator.isRefuted || estimator.lastDecrease.map { now - $0 < Self.narrowTime } ?? false
+    }
+
+    /// What large frames leave at, in bits per second.
+    func pacingRate(now: Instant) -> Double {
+        estimator.bitsPerSecond * (isNarrow(at: now) ? Self.narrowPacing : Self.widePacing)
     }
 
     /// Whether the tracks take more than there is.

@@ -82,6 +82,10 @@ extension Engine {
         shared.removeAll(keepingCapacity: true)
         if isLess { bandwidth.lowered(now: now) } else if isMore { bandwidth.raised(now: now) }
         bandwidth.allocated = allocation.allocated + others
+        peer.outlet.pacer.limit(
+            to: max(bandwidth.pacingRate(now: now), allocation.allocated * Self.leastPacing),
+            isNarrow: bandwidth.isNarrow(at: now)
+        )
         let begins = bandwidth.beginProbe(
             next: allocation.next.map { $0 + others },
             wanted: allocation.wanted + others,

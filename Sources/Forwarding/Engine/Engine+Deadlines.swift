@@ -75,6 +75,7 @@ extension Engine {
         case .reports: sendReports(to: peer, now: now)
         case .encodings: chooseEncodings(for: peer, now: now)
         case .probe: continueProbe(of: peer, now: now)
+        case .pacing: sendWaiting(to: peer, now: now)
         case .silence: holdVideo(of: peer)
         }
         return nil

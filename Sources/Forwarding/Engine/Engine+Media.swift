@@ -375,9 +375,31 @@ extension Engine {
             into: egress,
             now: now
         )
+        if subscription.waits { wait(for: subscription, now: now) }
         counters.packetsForwarded += UInt64(forwarded)
         counters.drops[DropReason.overload.rawValue] += UInt64(run.shedCount)
         return subscription.awaitsKeyframe(from: encoding, now: now, afterShedding: limits.overloadKeyframeInterval)
+    }
+
+    /// What of a subscription could not leave at once leaves in a moment.
+    private func wait(for subscription: Subscription, now: Instant) {
+        subscription.outlet.pacer.wait(now: now)
+        noteDeadline(.pacing, of: subscription.peer)
+    }
+
+    /// Sends the part that is due of what waits for one viewer.
+    func sendWaiting(to peer: Peer, now: Instant) {
+        peer.outlet.pacer.resume()
+        for subscription in peer.subscriptions where subscription.waits {
+            if let sealer = peer.outlet.sealer, let destination = peer.outlet.destination,
+                makeRoom(for: Encoding.maximumPending)
+            {
+                counters.packetsForwarded += UInt64(
+                    subscription.sendWaiting(run, sealer: sealer, to: destination, into: egress, now: now)
+                )
+            }
+            if subscription.waits { peer.outlet.pacer.wait(now: now) }
+        }
     }
 
     /// Lends a batch to each worker that has subscribers for it, once: in two parts where it lies in two chunks.

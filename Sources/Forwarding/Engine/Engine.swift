@@ -21,6 +21,8 @@ public final class Engine {
     static let feedbackBytesPerItem = 16
     /// A viewer that is sent so many times what its network carries gets less at once.
     static let urgency = 1.3
+    /// Large frames leave at no less than so many times what the tracks are allocated, or they would fall behind.
+    static let leastPacing = 1.5
     /// Records that are read from one relay ring in one turn, each a batch of one track.
     static let relayRecordsPerTurn = 64
     /// At most so often other workers are told a publisher's clock, however often he tells it.

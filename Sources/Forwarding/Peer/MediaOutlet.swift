@@ -13,6 +13,7 @@ final class MediaOutlet {
     var destination: AddressPair?
     /// What is known of the viewer's network; nil where it gives no transport-wide feedback.
     var bandwidth: ViewerBandwidth?
+    var pacer = Pacer()
     /// While it lasts, what can't be asked for again in time is sent more than once.
     private var lossesEnd = Instant(nanoseconds: 0)
 

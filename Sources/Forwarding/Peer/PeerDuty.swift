@@ -16,13 +16,15 @@ enum PeerDuty: UInt8 {
     case encodings
     /// Padding that shows whether more gets through.
     case probe
+    /// What of a large frame has not left yet.
+    case pacing
     /// A viewer that is not heard any more is sent no video.
     case silence
 
     /// All of them, in the order in which they are done.
-    static let all: InlineArray<9, PeerDuty> = [
+    static let all: InlineArray<10, PeerDuty> = [
         .connectivity, .handshake, .transportFeedback, .nacks, .keyframeRequests, .reports, .encodings, .probe,
-        .silence,
+        .pacing, .silence,
     ]
 }
 
@@ -46,6 +48,7 @@ extension Peer {
         case .reports: return session == nil ? .distantFuture : nextReport
         case .encodings: return session == nil ? .distantFuture : nextEncodingChoice
         case .probe: return session == nil ? .distantFuture : outlet.bandwidth?.prober.deadline ?? .distantFuture
+        case .pacing: return session == nil ? .distantFuture : outlet.pacer.deadline
         case .silence:
             guard session != nil, !isAway, !subscriptions.isEmpty, let lastHeard else { return .distantFuture }
             let due = lastHeard + limits.viewerSilence

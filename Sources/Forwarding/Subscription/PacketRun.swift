@@ -17,6 +17,8 @@ final class PacketRun {
     static let maximumPadding = 16
 
     private(set) var count = 0
+    /// Of all of them, without padding.
+    private(set) var byteCount = 0
     /// Packets that were left out because of overload.
     var shedCount = 0
     private let packets = UnsafeMutablePointer<Packet>.allocate(capacity: Encoding.maximumPending)
@@ -34,15 +36,31 @@ final class PacketRun {
         precondition(count < Encoding.maximumPending)
         (packets + count).initialize(to: Packet(record: record, length: length))
         count += 1
+        byteCount += length
     }
 
     func removeAll() {
         count = 0
+        byteCount = 0
         shedCount = 0
     }
 
     /// Forgets the packets, and not how many were left out.
-    func removePackets() { count = 0 }
+    func removePackets() {
+        count = 0
+        byteCount = 0
+    }
+
+    /// Forgets those of the packets that something is true of.
+    func removePackets(where isRemoved: (UnsafePointer<PacketRecord>) -> Bool) {
+        let before = count
+        removePackets()
+        for index in 0..<before where !isRemoved(packets[index].record) {
+            packets[count] = packets[index]
+            byteCount += packets[index].length
+            count += 1
+        }
+    }
 
     /// Pads packets to the longest of those around them, from each packet as far as the lengths are close to each other.
     func equalizeLengths() {

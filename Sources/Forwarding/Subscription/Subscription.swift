@@ -66,6 +66,9 @@ final class Subscription {
     /// Our next extended sequence number. Its upper bits are SRTP's rollover counter, so it starts below 2^15
     /// (RFC 3711 §3.3.1 wants room before the first wrap).
     private var nextSequence: UInt64
+    /// The first of our numbers whose packet waits to be sent; `nextSequence` while none does. What waits is found by these numbers when its
+    /// turn comes, and sealed only then.
+    private var nextToSend: UInt64
     private var lastTimestamp: UInt32 = 0
     private var lastSentAt: Instant?
     private var nextRetransmissionSequence: UInt64
@@ -136,6 +139,7 @@ final class Subscription {
         }
         // Both depend on random SSRCs, so they are as unpredictable as RFC 3550 §5.1 wants them.
         nextSequence = UInt64(ssrc & 0x3FFF) + 1
+        nextToSend = nextSequence
         nextRetransmissionSequence = UInt64((ssrc >> 14) & 0x3FFF) + 1
     }
 
@@ -154,8 +158,16 @@ final class Subscription {
         return now - last >= interval
     }
 
+    /// Whether packets wait for their turn.
+    @inline(__always)
+    var waits: Bool { nextToSend < nextSequence }
+
+    /// What waits is not sent any more: its numbers are free, and nobody sees a gap.
+    private func dropWaiting() { nextSequence = nextToSend }
+
     /// Goes on with another encoding of the same track, from its next keyframe on.
     func change(to encoding: Track) {
+        dropWaiting()
         if let mapping, mapping.generation == track.encoding?.generation {
             numbersBefore = lastFrameNumbers ?? numbersAtPause
             clockBefore = track.encoding?.clock
@@ -205,6 +217,7 @@ final class Subscription {
                 // What came before it in this turn has its numbers by the mapping of before.
                 forwarded += send(run, of: encoding, sealer: sealer, to: destination, into: egress, now: now)
                 run.removePackets()
+                dropWaiting()
                 mapping = start(at: record, of: encoding, now: now)
                 firstSequence = sequence
                 isShed = false
@@ -249,11 +262,92 @@ final class Subscription {
         return false
     }
 
-    /// Sends the packets of a run by the mapping.
+    /// Sends the packets of a run, or those that may leave now where they are many.
+    ///
+    /// - Returns: How many were sent.
+    @inline(__always)
+    private func send(
+        _ run: PacketRun,
+        of encoding: Encoding,
+        sealer: SRTPSealer,
+        to destination: AddressPair,
+        into egress: EgressBatch,
+        now: Instant
+    ) -> Int {
+        guard run.count > 0 else { return 0 }
+        if !needsKeyframe || (!waits && outlet.pacer.takes(run.byteCount, now: now)) {
+            return write(run, of: encoding, sealer: sealer, to: destination, into: egress, now: now)
+        }
+        return number(run, of: encoding, sealer: sealer, to: destination, into: egress, now: now)
+            + sendWaiting(run, sealer: sealer, to: destination, into: egress, now: now)
+    }
+
+    /// Gives the packets of a run their numbers, which are sent when their turn comes. One that comes late, and whose turn has been, is sent at once.
+    ///
+    /// - Returns: How many were sent.
+    private func number(
+        _ run: PacketRun,
+        of encoding: Encoding,
+        sealer: SRTPSealer,
+        to destination: AddressPair,
+        into egress: EgressBatch,
+        now: Instant
+    ) -> Int {
+        guard let mapping else { return 0 }
+        var end = nextSequence
+        run.removePackets { record in
+            // What was left out meanwhile has none.
+            guard let span = mapping.map.span(of: record.pointee.sequence) else { return true }
+            let outgoing = record.pointee.sequence &+ span.offset
+            if outgoing >= end {
+                end = outgoing + 1
+                lastTimestamp = record.pointee.timestamp &+ mapping.timestampOffset
+            }
+            return outgoing >= nextToSend
+        }
+        let sent = write(run, of: encoding, sealer: sealer, to: destination, into: egress, now: now)
+        nextSequence = end
+        return sent
+    }
+
+    /// Sends of what waits as much as may leave now.
+    ///
+    /// - Parameter run: Whatever it holds is forgotten.
+    /// - Returns: How many packets were sent.
+    func sendWaiting(
+        _ run: PacketRun,
+        sealer: SRTPSealer,
+        to destination: AddressPair,
+        into egress: EgressBatch,
+        now: Instant
+    ) -> Int {
+        guard waits else { return 0 }
+        guard let mapping, let encoding = track.encoding, mapping.generation == encoding.generation else {
+            dropWaiting()
+            return 0
+        }
+        run.removeAll()
+        let allowance = outlet.pacer.allowance(now: now)
+        while waits, run.byteCount < allowance, run.count < Encoding.maximumPending {
+            defer { nextToSend += 1 }
+            // What is missing comes late, or never.
+            guard let span = mapping.map.span(ofOutgoing: nextToSend),
+                let record = encoding.history.record(of: nextToSend &- span.offset)
+            else { continue }
+            run.append(
+                record,
+                length: header.length(of: record, includesMID: includesMID) + record.pointee.payloadLength
+            )
+        }
+        outlet.pacer.took(run.byteCount)
+        return write(run, of: encoding, sealer: sealer, to: destination, into: egress, now: now)
+    }
+
+    /// Writes the packets of a run by the mapping.
     ///
     /// - Returns: How many they are.
     @inline(__always)
-    private func send(
+    private func write(
         _ run: PacketRun,
         of encoding: Encoding,
         sealer: SRTPSealer,
@@ -307,6 +401,7 @@ final class Subscription {
             egress.commit(length: length, to: destination)
             if outgoing >= nextSequence {
                 nextSequence = outgoing + 1
+                nextToSend = nextSequence
                 lastTimestamp = timestamp
             }
             bytesSent += UInt64(length)
@@ -344,6 +439,7 @@ final class Subscription {
             )
             egress.commit(length: length, to: destination)
             nextSequence += 1
+            nextToSend = nextSequence
             bytesSent += UInt64(length)
             payloadBytesSent += UInt64(record.pointee.payloadLength)
         }
@@ -418,8 +514,8 @@ final class Subscription {
             return .refused
         }
         // The asked-for packet is the latest one sent with these 16 bits.
-        let behind = UInt16(truncatingIfNeeded: nextSequence &- 1) &- sequenceNumber
-        let outgoing = nextSequence &- 1 &- UInt64(behind)
+        let behind = UInt16(truncatingIfNeeded: nextToSend &- 1) &- sequenceNumber
+        let outgoing = nextToSend &- 1 &- UInt64(behind)
         let record: UnsafePointer<PacketRecord>
         let timestamp: UInt32
         let span = outgoing < mapping.firstOutgoing ? nil : mapping.map.span(ofOutgoing: outgoing)
@@ -537,6 +633,7 @@ final class Subscription {
 
     /// Nothing is forwarded from now on.
     private func hold() {
+        dropWaiting()
         isShed = true
         // By its end the packet may have left the history.
         numbersAtPause = lastFrameNumbers ?? numbersAtPause
