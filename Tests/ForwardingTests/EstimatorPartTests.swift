@@ -169,7 +169,7 @@ import Wire
         var begun: [Int] = []
         for step in 0..<6000 {
             now = at(step * 10)
-            if prober.mayBegin(now: now) {
+            if prober.mayBegin(isUrgent: false, now: now) {
                 prober.begin(goal: 1_000_000, estimate: 500_000, sentBytes: 0, now: now)
                 begun.append(step * 10)
             }
@@ -240,6 +240,53 @@ import Wire
         let found = allocate(600_000, [(camera, nil)]).allocator
         #expect(found.allocated == 500_000 && found.next == 1_700_000 && found.wanted == 1_700_000)
         #expect(allocate(5_000_000, [(camera, nil)]).allocator.next == nil)
+    }
+
+    @Test func whatDoesNotFitAtAllIsRationed() {
+        let camera = options(150_000, 500_000)
+        func rations(of budget: Double, isRationed: [Bool]) -> [Double?] {
+            var items: ContiguousArray<Allocator.Item> = []
+            for (place, isRationed) in isRationed.enumerated() {
+                items.append(
+                    Allocator.Item(
+                        first: place * 2,
+                        end: place * 2 + 2,
+                        current: place * 2,
+                        isRationed: isRationed,
+                        chosen: place * 2
+                    )
+                )
+            }
+            let all = ContiguousArray((isRationed).flatMap { _ in camera })
+            let allocator = Allocator(of: budget, options: all, items: &items, allowsMore: true)
+            #expect(allocator.allocated <= max(budget * 1.25, 0))
+            if items.contains(where: { $0.ration != nil }) { #expect((allocator.next ?? 0) * 1.2 > budget) }
+            return items.map(\.ration)
+        }
+        // The first ones get theirs; a little too much is tolerated.
+        #expect(rations(of: 250_000, isRationed: [false, false]) == [nil, nil])
+        #expect(rations(of: 230_000, isRationed: [false, false]) == [nil, 80_000])
+        #expect(rations(of: 100_000, isRationed: [false, false]) == [100_000, 0])
+        #expect(rations(of: -50_000, isRationed: [false]) == [0])
+        // To be whole again takes some room to spare.
+        #expect(rations(of: 330_000, isRationed: [false, true]) == [nil, 150_000])
+        #expect(rations(of: 350_000, isRationed: [false, true]) == [nil, nil])
+    }
+
+    @Test func aRationIsSavedUpForRuns() {
+        var ration = Ration(bitsPerSecond: 80_000, now: at(0))
+        func mayBegin(_ milliseconds: Int) -> Bool { ration.mayBegin(now: at(milliseconds)) }
+        func goesOn(_ milliseconds: Int) -> Bool { ration.goesOn(now: at(milliseconds)) }
+        #expect([mayBegin(100), mayBegin(800)] == [false, true])
+        ration.take(9_000)
+        #expect([goesOn(850), mayBegin(1500)] == [false, false])
+        #expect([goesOn(2000), mayBegin(2600)] == [true, true])
+        // What is saved up has an end.
+        #expect(mayBegin(100_000))
+        ration.take(30_001)
+        #expect(!goesOn(100_000))
+        ration.change(to: 0, now: at(100_000))
+        #expect(!goesOn(200_000))
     }
 
     /// 49 tracks in less than 20 µs, where nothing else runs: only that it is no multiple of it is looked at here.

@@ -2,8 +2,9 @@ import Wire
 
 /// Divides what a viewer's network carries over the tracks that it is sent. A pure function of its inputs.
 ///
-/// Each track gets its least first; then, round by round, each gets one step more while that fits, the first ones first. What is more than
-/// a track has now needs some room to spare, so that nothing comes and goes with each change of the estimate.
+/// Each track gets its least first, the first ones first; one whose least does not fit is rationed to what is left. Then, round by round, each
+/// gets one step more while that fits. What is more than a track has now needs some room to spare, so that nothing comes and goes with each
+/// change of the estimate.
 struct Allocator {
     /// One way of sending a track.
     struct Option: BitwiseCopyable {
@@ -23,14 +24,20 @@ struct Allocator {
         var end: Int
         /// The option that it has now; nil where that is none of them.
         var current: Int?
+        /// Whether its least did not fit before.
+        var isRationed = false
         /// The option that it gets.
         var chosen: Int
+        /// What it may take, where that is less than its least, in bits per second.
+        var ration: Double?
     }
 
     /// A step up has to fit so many times.
     private static let headroom = 1.15
     /// What a track has now may take a little more than there seems to be.
     static let tolerance = 1.08
+    /// The same for the least of it: without it the picture stands.
+    private static let leastTolerance = 1.25
 
     /// What the tracks get takes so many bits per second together.
     private(set) var allocated = 0.0
@@ -50,13 +57,22 @@ struct Allocator {
     ) {
         for index in items.indices {
             items[index].chosen = items[index].first
-            allocated += options[items[index].first].bitsPerSecond
             wanted += options[items[index].end - 1].peakBitsPerSecond
+            let least = options[items[index].first].bitsPerSecond
+            let factor = items[index].isRationed ? Self.headroom : 1 / Self.leastTolerance
+            if (allocated + least) * factor <= bitsPerSecond {
+                allocated += least
+            } else {
+                let ration = min(least, max(0, bitsPerSecond - allocated))
+                items[index].ration = ration
+                next = min(next ?? .infinity, allocated + least)
+                allocated += ration
+            }
         }
         var goesOn = true
         while goesOn {
             goesOn = false
-            for index in items.indices {
+            for index in items.indices where items[index].ration == nil {
                 let step = items[index].chosen + 1
                 guard step < items[index].end else { continue }
                 let total = allocated - options[items[index].chosen].bitsPerSecond + options[step].bitsPerSecond
@@ -71,7 +87,7 @@ struct Allocator {
                 goesOn = true
             }
         }
-        for item in items where item.chosen + 1 < item.end {
+        for item in items where item.chosen + 1 < item.end && item.ration == nil {
             let total = allocated - options[item.chosen].bitsPerSecond + options[item.chosen + 1].peakBitsPerSecond
             next = min(next ?? total, total)
         }

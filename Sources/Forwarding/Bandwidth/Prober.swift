@@ -11,6 +11,7 @@ struct Prober {
     /// After probes that did no harm, and after those of which packets were lost.
     private static let usualBackoff = Duration.seconds(3)
     private static let longestBackoff = Duration.seconds(30)
+    private static let urgentBackoff = Duration.seconds(1)
     /// Feedback of a probe comes within this time or never.
     private static let patience = Duration.seconds(1)
 
@@ -22,6 +23,7 @@ struct Prober {
     private var awaitsResultUntil: Instant?
     private var backoff = firstBackoff
     private var notBefore = Instant(nanoseconds: 0)
+    private var endedAt = Instant(nanoseconds: 0)
 
     /// When `tick` has to be called next.
     var deadline: Instant { nextTick }
@@ -30,7 +32,11 @@ struct Prober {
     var isUnderway: Bool { endsAt != nil || awaitsResultUntil != nil }
 
     /// Whether a probe may begin.
-    func mayBegin(now: Instant) -> Bool { !isUnderway && now >= notBefore }
+    ///
+    /// - Parameter isUrgent: Whether there is no whole picture without.
+    func mayBegin(isUrgent: Bool, now: Instant) -> Bool {
+        !isUnderway && (now >= notBefore || isUrgent && now >= endedAt + Self.urgentBackoff)
+    }
 
     /// - Parameters:
     ///   - goal: The rate to prove, in bits per second.
@@ -74,6 +80,7 @@ struct Prober {
     /// - Parameter didHarm: Whether packets were lost of it.
     mutating func finish(cameThrough: Bool, didHarm: Bool, now: Instant) {
         awaitsResultUntil = nil
+        endedAt = now
         if cameThrough {
             backoff = Self.firstBackoff
             notBefore = now

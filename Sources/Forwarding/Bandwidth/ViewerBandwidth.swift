@@ -126,15 +126,15 @@ final class ViewerBandwidth {
     /// - Parameters:
     ///   - next: What the next step needs, with all that is sent; nil when nothing more is wanted.
     ///   - wanted: What all of it would need.
+    ///   - isUrgent: Whether there is no whole picture without the next step.
     /// - Returns: Whether one has begun.
-    func beginProbe(next: Double?, wanted: Double, now: Instant) -> Bool {
+    func beginProbe(next: Double?, wanted: Double, isUrgent: Bool, now: Instant) -> Bool {
         estimator.demand = wanted
-        guard let next, prober.mayBegin(now: now), !estimator.isQueueing else { return false }
+        guard let next, prober.mayBegin(isUrgent: isUrgent, now: now), !estimator.isQueueing else { return false }
         // The first one is for all of it: nothing is known yet, and the picture is to be sharp at once.
         let goal = (hasProbed && !goesOn ? next : wanted) * Self.probeHeadroom
-        guard goal > estimator.target, estimator.lastDecrease.map({ now - $0 > Self.raiseInterval }) ?? true else {
-            return false
-        }
+        let interval = isUrgent ? Self.raiseInterval / 2 : Self.raiseInterval
+        guard goal > estimator.target, estimator.lastDecrease.map({ now - $0 > interval }) ?? true else { return false }
         hasProbed = true
         goesOn = false
         prober.begin(goal: goal, estimate: estimator.target, sentBytes: sentBytes, now: now)

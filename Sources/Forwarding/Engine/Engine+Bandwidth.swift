@@ -31,20 +31,32 @@ extension Engine {
         items.removeAll(keepingCapacity: true)
         shared.removeAll(keepingCapacity: true)
         var others = 0.0
+        var redundancy = 0.0
         for subscription in peer.subscriptions where !subscription.isHeld {
             guard subscription.track.codec.kind == .video else {
-                others +=
-                    (subscription.track.encoding?.rates.bitsPerSecond(upTo: .none, now: now) ?? 0)
-                    * subscription.copies(at: now)
+                let rate = subscription.track.encoding?.rates.bitsPerSecond(upTo: .none, now: now) ?? 0
+                others += rate
+                redundancy += rate * subscription.redundancyShare(at: now)
                 continue
             }
             let first = options.count
             let current = subscription.appendOptions(to: &options, silence: limits.encodingSilence, now: now)
             guard options.count > first else { continue }
-            items.append(Allocator.Item(first: first, end: options.count, current: current, chosen: first))
+            items.append(
+                Allocator.Item(
+                    first: first,
+                    end: options.count,
+                    current: current,
+                    isRationed: subscription.ration != nil,
+                    chosen: first
+                )
+            )
             shared.append(subscription)
         }
         guard !items.isEmpty else { return }
+        let least = items.reduce(others) { $0 + options[$1.first].bitsPerSecond }
+        peer.outlet.redundancyFits = least + redundancy <= bandwidth.estimator.bitsPerSecond
+        if peer.outlet.redundancyFits { others += redundancy }
         var before = others
         for item in items { before += item.current.map { options[$0].bitsPerSecond } ?? 0 }
         // What is far too much is not waited with: a keyframe of less would only stand in the same queue, which is to go away.
@@ -58,6 +70,7 @@ extension Engine {
         var isMore = false
         var isLess = false
         for (place, item) in items.enumerated() {
+            shared[place].ration(to: item.ration, now: now)
             if let current = item.current {
                 guard item.chosen != current else { continue }
                 if item.chosen > current { isMore = true } else { isLess = true }
@@ -89,6 +102,7 @@ extension Engine {
         let begins = bandwidth.beginProbe(
             next: allocation.next.map { $0 + others },
             wanted: allocation.wanted + others,
+            isUrgent: items.contains { $0.ration != nil },
             now: now
         )
         if begins { noteDeadline(.probe, of: peer) }

@@ -363,7 +363,8 @@ extension Engine {
             return false
         }
         // What does not fit is left out whole, so that nobody gets half a frame.
-        guard makeRoom(for: encoding.pending.count + (encoding.parameterSets?.packetCount ?? 0)) else {
+        let waiting = subscription.waits ? Encoding.maximumPending : 0
+        guard makeRoom(for: encoding.pending.count + (encoding.parameterSets?.packetCount ?? 0) + waiting) else {
             counters.drops[DropReason.egressFull.rawValue] += UInt64(encoding.pending.count)
             return false
         }
@@ -511,7 +512,9 @@ extension Engine {
 
     /// A viewer needs a keyframe of a track, which is asked for as often as that viewer may have it.
     func requestKeyframe(of track: Track, for subscription: Subscription, now: Instant) {
-        guard track.codec.kind == .video, mayRequestKeyframe(of: track, for: subscription, now: now) else { return }
+        guard track.codec.kind == .video, subscription.mayBeginRun(now: now),
+            mayRequestKeyframe(of: track, for: subscription, now: now)
+        else { return }
         requestKeyframe(of: track, now: now)
     }
 
@@ -519,6 +522,8 @@ extension Engine {
         subscription.peer.keyframeAllowance.take(
             track.id,
             keyframeReceivedAt: track.encoding?.keyframeReceivedAt,
+            // When there is room for all of it, the picture is not to wait for its keyframe.
+            keepsOne: subscription.ration != nil,
             now: now,
             limits: limits
         )

@@ -20,12 +20,19 @@ struct KeyframeAllowance {
     /// - Parameters:
     ///   - track: The track, or one encoding of it.
     ///   - keyframeReceivedAt: When its last keyframe began; nil before the first.
-    mutating func take(_ track: TrackID, keyframeReceivedAt: Instant?, now: Instant, limits: Limits) -> Bool {
+    ///   - keepsOne: Whether the last one is kept for later.
+    mutating func take(
+        _ track: TrackID,
+        keyframeReceivedAt: Instant?,
+        keepsOne: Bool,
+        now: Instant,
+        limits: Limits
+    ) -> Bool {
         if let place = encodings.firstIndex(where: { $0.track == track }) {
             let known = encodings[place]
             if (keyframeReceivedAt ?? Instant(nanoseconds: 0)) < known.askedAt { return true }
             let left = Self.refilled(known, now: now, limits: limits)
-            guard left >= 1 else { return false }
+            guard left >= (keepsOne ? 2 : 1) else { return false }
             encodings[place] = Encoding(track: track, left: left - 1, refilledAt: now, askedAt: now)
             return true
         }

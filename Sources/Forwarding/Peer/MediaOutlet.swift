@@ -17,6 +17,9 @@ final class MediaOutlet {
     /// While it lasts, what can't be asked for again in time is sent more than once.
     private var lossesEnd = Instant(nanoseconds: 0)
 
+    /// Whether there is room for what is sent more than once, beside the least of each picture.
+    var redundancyFits = true
+
     /// The viewer told that packets were lost on the way to it.
     ///
     /// - Parameters:
@@ -28,4 +31,8 @@ final class MediaOutlet {
 
     @inline(__always)
     func losesPackets(at now: Instant) -> Bool { now < lossesEnd }
+
+    /// Whether audio is sent with redundancy.
+    @inline(__always)
+    func usesRedundancy(at now: Instant) -> Bool { now < lossesEnd && redundancyFits }
 }

@@ -23,8 +23,8 @@ extension Subscription {
 
     private var why: SubscriptionLimit {
         if isPaused { return .wish }
+        if isLimited || ration != nil { return .network }
         if isShed { return .server }
-        if isLimited { return .network }
         return highestWanted < encodings.count - 1 ? .wish : .publisher
     }
 }

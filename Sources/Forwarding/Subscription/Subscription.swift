@@ -10,6 +10,9 @@ final class Subscription {
     private static let congestedShare = 10
     private static let congestedBurst = 10
 
+    /// A run of frames ends when its packets wait for so long.
+    private static let longestWait = Duration.milliseconds(300)
+
     /// So many packets in a row may be nothing but padding.
     private static let longestPadding = 32
 
@@ -49,18 +52,20 @@ final class Subscription {
     private let place: Double
     /// Whether its peer wants nothing of it for now. Afterwards it goes on without a gap in its numbers, video with a keyframe.
     var isPaused = false {
-        didSet { if isPaused { hold() } }
+        didSet { if isPaused { leaveOut() } }
     }
     /// Whether its peer is not heard any more. Audio goes on.
     var isAway = false {
-        didSet { if isAway, needsKeyframe { hold() } }
+        didSet { if isAway, needsKeyframe { leaveOut() } }
     }
     /// Whether its viewer asked in vain for packets that its decoder may wait for until a keyframe comes.
     private(set) var lacksPackets = false
     /// Whether nothing is forwarded for now.
     var isHeld: Bool { isPaused || (isAway && needsKeyframe) }
-    /// Whether it is left out since the worker could not serve all.
+    /// Whether it is left out, up to a keyframe, since the worker could not serve all, or its viewer's network could not carry it.
     private(set) var isShed = false
+    /// Nil where all of it fits.
+    private(set) var ration: Ration?
     /// The publisher's timestamp of the frame that the last packet belonged to; nil before the encoding's first.
     private var frameTimestamp: UInt32?
     /// Our next extended sequence number. Its upper bits are SRTP's rollover counter, so it starts below 2^15
@@ -151,8 +156,9 @@ final class Subscription {
     /// Whether a keyframe has to be asked for. While some are left out because the worker can't serve all, their turn comes with
     /// the next keyframe, which is not worth asking for at once: it makes the work more.
     func awaitsKeyframe(from encoding: Encoding, now: Instant, afterShedding interval: Duration) -> Bool {
-        guard awaitsKeyframe else { return false }
-        guard isShed, mapping?.generation == encoding.generation, let last = encoding.keyframeReceivedAt else {
+        guard awaitsKeyframe, mayBeginRun(now: now) else { return false }
+        guard isShed, ration == nil, mapping?.generation == encoding.generation, let last = encoding.keyframeReceivedAt
+        else {
             return true
         }
         return now - last >= interval
@@ -206,8 +212,8 @@ final class Subscription {
         }
         for sequence in encoding.pending {
             guard let record = encoding.history.record(of: sequence) else { continue }
-            if needsKeyframe, isShed || !track.admission.isWhole, isLeftOut(record) {
-                run.shedCount += 1
+            if needsKeyframe, isShed || ration != nil || !track.admission.isWhole, isLeftOut(record, now: now) {
+                if !track.admission.contains(place) { run.shedCount += 1 }
                 continue
             }
             if let firstSequence, !isShed, !record.pointee.followsInterruption {
@@ -326,18 +332,24 @@ final class Subscription {
             dropWaiting()
             return 0
         }
-        run.removeAll()
+        run.removePackets()
         let allowance = outlet.pacer.allowance(now: now)
         while waits, run.byteCount < allowance, run.count < Encoding.maximumPending {
-            defer { nextToSend += 1 }
+            let span = mapping.map.span(ofOutgoing: nextToSend)
+            let record = span.flatMap { encoding.history.record(of: nextToSend &- $0.offset) }
+            // Behind a network that has become much slower.
+            if span == nil || record.map({ now - $0.pointee.receivedAt > Self.longestWait * 2 }) ?? false {
+                leaveOut()
+                break
+            }
             // What is missing comes late, or never.
-            guard let span = mapping.map.span(ofOutgoing: nextToSend),
-                let record = encoding.history.record(of: nextToSend &- span.offset)
-            else { continue }
-            run.append(
-                record,
-                length: header.length(of: record, includesMID: includesMID) + record.pointee.payloadLength
-            )
+            if let record {
+                run.append(
+                    record,
+                    length: header.length(of: record, includesMID: includesMID) + record.pointee.payloadLength
+                )
+            }
+            nextToSend += 1
         }
         outlet.pacer.took(run.byteCount)
         return write(run, of: encoding, sealer: sealer, to: destination, into: egress, now: now)
@@ -359,7 +371,7 @@ final class Subscription {
         guard run.count > 0, let current = mapping?.map.current, let timestampOffset = mapping?.timestampOffset else {
             return 0
         }
-        let redundancy = outlet.losesPackets(at: now) ? redundancy : nil
+        let redundancy = outlet.usesRedundancy(at: now) ? redundancy : nil
         // Without RTX a packet may have to be repeated to the bit, so it is not changed to suit its neighbours.
         if !repeatsExactly { run.equalizeLengths() }
 
@@ -405,6 +417,7 @@ final class Subscription {
                 lastTimestamp = timestamp
             }
             bytesSent += UInt64(length)
+            ration?.take(length)
             payloadBytesSent += UInt64(form.payloadLength)
         }
         lastSentAt = now
@@ -631,23 +644,52 @@ final class Subscription {
         return (ntp, timestamp &+ mapping.timestampOffset)
     }
 
-    /// Nothing is forwarded from now on.
-    private func hold() {
+    /// What does not fit whole is sent in runs of frames from now on.
+    ///
+    /// - Parameter bitsPerSecond: What it may take; nil where all of it fits.
+    func ration(to bitsPerSecond: Double?, now: Instant) {
+        guard let bitsPerSecond else {
+            ration = nil
+            return
+        }
+        if ration == nil { ration = Ration(bitsPerSecond: bitsPerSecond, now: now) }
+        ration?.change(to: bitsPerSecond, now: now)
+    }
+
+    /// Whether a keyframe would be sent.
+    func mayBeginRun(now: Instant) -> Bool { !isShed || ration?.mayBegin(now: now) ?? true }
+
+    /// Nothing is forwarded from now on, up to a keyframe.
+    private func leaveOut() {
         dropWaiting()
+        stop()
+    }
+
+    /// What comes from now on is not forwarded, up to a keyframe.
+    private func stop() {
         isShed = true
-        // By its end the packet may have left the history.
+        // By then the packet may have left the history.
         numbersAtPause = lastFrameNumbers ?? numbersAtPause
+    }
+
+    /// Whether what waits has waited for so long that another frame would only wait longer.
+    private func isLate(now: Instant) -> Bool {
+        guard waits, let mapping, let encoding = track.encoding, mapping.generation == encoding.generation,
+            let span = mapping.map.span(ofOutgoing: nextToSend),
+            let record = encoding.history.record(of: nextToSend &- span.offset)
+        else { return false }
+        return now - record.pointee.receivedAt > Self.longestWait
     }
 
     /// Whether a packet is left out while the worker can't serve all: from the beginning of a frame on, until a keyframe begins
     /// while it is this subscription's turn.
-    private func isLeftOut(_ record: UnsafePointer<PacketRecord>) -> Bool {
+    private func isLeftOut(_ record: UnsafePointer<PacketRecord>, now: Instant) -> Bool {
         let isAdmitted = track.admission.contains(place)
-        if isShed { return !(isAdmitted && record.pointee.startsKeyframe) }
+        if isShed { return !(isAdmitted && record.pointee.startsKeyframe && mayBeginRun(now: now)) }
         // A late packet belongs to a frame that has begun.
         let isNewFrame = frameTimestamp.map { Int32(bitPattern: record.pointee.timestamp &- $0) > 0 } ?? true
-        if isAdmitted || !isNewFrame { return false }
-        isShed = true
+        if isAdmitted && ration?.goesOn(now: now) ?? true && !isLate(now: now) || !isNewFrame { return false }
+        stop()
         return true
     }
 
@@ -662,6 +704,9 @@ final class Subscription {
         if let mapping, mapping.generation == encoding.generation {
             // The same source after a pause: its clock has gone on.
             timestampOffset = mapping.timestampOffset
+            if let before = lastFrameNumbers ?? numbersAtPause, let numbers = FrameNumbers(of: record) {
+                numbering = FrameNumbering(from: numbers, continuing: before)
+            }
         } else {
             if let lastSentAt {
                 timestampOffset = timestamp(following: lastSentAt, at: first, of: encoding, now: now) &- first.timestamp
@@ -799,9 +844,9 @@ final class Subscription {
         return length
     }
 
-    /// How often each frame is sent.
-    func copies(at now: Instant) -> Double {
-        redundancy != nil && outlet.losesPackets(at: now) ? Double(1 + AudioRedundancy.depth) : 1
+    /// What redundancy takes, as a multiple of what is sent without, while the viewer loses packets.
+    func redundancyShare(at now: Instant) -> Double {
+        redundancy != nil && outlet.losesPackets(at: now) ? Double(AudioRedundancy.depth) : 0
     }
 
     /// Writes and seals one packet with the frames of those before it.
