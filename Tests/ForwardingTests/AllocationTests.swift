@@ -10,9 +10,7 @@ import Wire
 @Suite struct AllocationTests {
     private static let tracks = [11, 12, 13].map { TrackID(rawValue: $0) }
     private static let audioTrack = TrackID(rawValue: 20)
-    private static let ssrcs: [UInt32] = [0x1000, 0x2000, 0x3000]
     private static let rates = [150_000.0, 500_000, 1_700_000]
-    private static let frameRate: UInt64 = 20
 
     private static func parameters(_ codec: Codec, mid: String, type: UInt8, sends: Bool) -> MediaParameters {
         MediaParameters(
@@ -33,13 +31,13 @@ import Wire
             PublishedTrack(
                 track: tracks[place],
                 parameters: parameters(.vp8, mid: "0", type: 96, sends: true),
-                announcedSources: [AnnouncedSource(ssrc: ssrcs[place])]
+                announcedSources: [AnnouncedSource(ssrc: SimulatedCamera.ssrc(place))]
             )
         } + [
             PublishedTrack(
                 track: audioTrack,
                 parameters: parameters(.opus, mid: "1", type: 111, sends: true),
-                announcedSources: [AnnouncedSource(ssrc: 0x9000)]
+                announcedSources: [AnnouncedSource(ssrc: SimulatedCamera.audioSSRC)]
             )
         ]
 
@@ -69,76 +67,19 @@ import Wire
         let publisher: SimulatedClient
         let viewer: SimulatedClient
         let down: Link
-        private var frames: UInt64 = 0
-        private var milliseconds: UInt64 = 0
-        private var answered = [0, 0, 0]
-        private var sequences: [UInt64] = [1_000, 20_000, 40_000]
-        private var audioSequence: UInt64 = 100
+        private let camera: SimulatedCamera
 
         init(_ conditions: Link.Conditions, seed: UInt64 = 1) throws {
             simulation = try Simulation(seed: seed)
             publisher = try simulation.connect(1, published: AllocationTests.published)
+            camera = SimulatedCamera(publisher, rates: AllocationTests.rates)
             down = Link(conditions, seed: seed)
             viewer = try simulation.connect(2, subscribed: AllocationTests.subscribed, settles: false)
             viewer.transportSequenceExtension = 5
             simulation.connect(viewer, up: Link(.init(delay: conditions.delay), seed: seed + 1), down: down)
         }
 
-        private func requests(_ encoding: Int) -> Int {
-            publisher.controlPackets { packet, _ in
-                if case .pictureLossIndication(_, AllocationTests.ssrcs[encoding]) = packet { true } else { nil }
-            }.count
-        }
-
-        func run(for duration: Duration) {
-            let end = simulation.now + duration
-            while simulation.now < end {
-                simulation.run(for: .milliseconds(1))
-                milliseconds += 1
-                if milliseconds % 20 == 0 {
-                    audioSequence += 1
-                    publisher.send(
-                        sequence: audioSequence,
-                        timestamp: UInt32(audioSequence) &* 960,
-                        ssrc: 0x9000,
-                        payloadType: 111,
-                        payload: [UInt8](repeating: 9, count: 80)
-                    )
-                }
-                if milliseconds % (1000 / AllocationTests.frameRate) == 0 {
-                    for encoding in 0..<3 { sendFrame(encoding) }
-                    frames += 1
-                }
-            }
-        }
-
-        private func sendFrame(_ encoding: Int) {
-            let asked = requests(encoding)
-            let isKeyframe = frames == 0 || asked > answered[encoding]
-            answered[encoding] = asked
-            var left =
-                Int(AllocationTests.rates[encoding] / 8 / Double(AllocationTests.frameRate)) * (isKeyframe ? 4 : 1)
-            let picture = UInt16(100 + 1_000 * encoding) + UInt16(truncatingIfNeeded: frames)
-            var isFirst = true
-            while left > 0 {
-                // X and S; I and L; the picture's number in 15 bits; TL0PICIDX; P.
-                var payload: [UInt8] = [
-                    isFirst ? 0x90 : 0x80, 0xC0, 0x80 | UInt8(picture >> 8 & 0x7F), UInt8(truncatingIfNeeded: picture),
-                ]
-                payload += [UInt8(truncatingIfNeeded: picture), isKeyframe || !isFirst ? 0 : 1, UInt8(encoding)]
-                payload += [UInt8](repeating: 7, count: min(left, 1100))
-                left -= 1100
-                isFirst = false
-                publisher.send(
-                    sequence: sequences[encoding],
-                    timestamp: UInt32(truncatingIfNeeded: frames) &* 4_500 &+ AllocationTests.ssrcs[encoding],
-                    ssrc: AllocationTests.ssrcs[encoding],
-                    marker: left <= 0,
-                    payload: payload
-                )
-                sequences[encoding] += 1
-            }
-        }
+        func run(for duration: Duration) { simulation.run(for: duration) { camera.tick() } }
 
         /// What came since some packet.
         func seen(since first: Int, from begin: Instant) -> Seen {
@@ -148,8 +89,9 @@ import Wire
                 let packet = viewer.received[index]
                 guard let header = try? RTPHeader(parsing: packet.span.bytes) else { continue }
                 if header.ssrc == 0x3333_3333 { audio.append(header.sequenceNumber) }
-                guard header.ssrc == 0x2222_2222, packet.count > header.payloadOffset + 7 else { continue }
-                let encoding = Int(packet[header.payloadOffset + 6])
+                guard header.ssrc == 0x2222_2222, packet.count > header.payloadOffset + SimulatedCamera.encodingOffset
+                else { continue }
+                let encoding = Int(packet[header.payloadOffset + SimulatedCamera.encodingOffset])
                 if encoding != seen.encodings.last?.encoding {
                     seen.encodings.append((encoding, (viewer.arrivals[index] - begin).seconds))
                 }
@@ -202,6 +144,25 @@ import Wire
         let first = call.viewer.received.count
         call.run(for: .seconds(30))
         #expect(call.seen(since: first, from: call.simulation.now).encodings.map(\.encoding) == [2])
+    }
+
+    /// A keyframe is longer than the queue, and comes through all the same.
+    @Test func aLargeFrameDoesNotFillAShortQueue() throws {
+        let call = try Call(.init(bitsPerSecond: 900_000, queue: .milliseconds(80), delay: .milliseconds(20)))
+        call.run(for: .seconds(10))
+        let first = call.viewer.received.count
+        var pictures: [UInt32: Int] = [:]
+        for _ in 0..<5 {
+            var request: [UInt8] = []
+            RTCPWriter.pictureLossIndication(sender: 9, media: 0x2222_2222, to: &request)
+            call.viewer.send(control: request)
+            call.run(for: .seconds(4))
+        }
+        for header in call.viewer.headers()[first...] where header.ssrc == 0x2222_2222 {
+            pictures[header.timestamp, default: 0] += 1
+        }
+        // A keyframe of 12,500 bytes are twelve packets, others three.
+        #expect(pictures.values.count { $0 >= 11 } >= 4)
     }
 
     @Test(arguments: [0.1, 0])

@@ -14,6 +14,12 @@ package final class SimulatedClient {
     private var hasStarted = false
     private var sealer: SRTPSealer?
     private var opener: SRTPOpener?
+    /// Opens what is sent to it before the network has it.
+    private var inspector: SRTPOpener?
+    /// What was sent before the keys were known.
+    private var uninspected: [[UInt8]] = []
+    /// Looks at each RTP packet that is sent to it, decrypted, in the order in which they were sent, whether it arrives or not.
+    package var inspect: ((RTPHeader, [UInt8]) -> Void)?
     /// RTP packets as they came, decrypted.
     package private(set) var received: [[UInt8]] = []
     /// When each of them came.
@@ -77,6 +83,23 @@ package final class SimulatedClient {
         inbox = []
     }
 
+    /// A datagram is sent to it.
+    func isSent(_ datagram: [UInt8]) {
+        guard inspect != nil, let first = datagram.first, DatagramKind(firstByte: first) == .srtp,
+            !RTCP.isRTCP(secondByte: datagram[1])
+        else { return }
+        uninspected.append(datagram)
+        guard let inspector else { return }
+        for var bytes in uninspected {
+            if let header = try? RTPHeader(parsing: bytes.span.bytes),
+                case .opened(let length, _) = bytes.withUnsafeMutableBytes({ inspector.open($0, header: header) })
+            {
+                inspect?(header, Array(bytes.prefix(length)))
+            }
+        }
+        uninspected = []
+    }
+
     private func receive(_ datagram: [UInt8], arrivedAt: Instant, now: Instant) {
         guard let first = datagram.first else { return }
         switch DatagramKind(firstByte: first) {
@@ -85,12 +108,16 @@ package final class SimulatedClient {
             _ = datagram.withUnsafeBytes { dtls.receive($0, now: now) }
             if case .established(let keys) = dtls.state, sealer == nil {
                 sealer = try? SRTPSealer(profile: keys.profile, masterKey: keys.localKey, masterSalt: keys.localSalt)
-                opener = try? SRTPOpener(
-                    profile: keys.profile,
-                    masterKey: keys.remoteKey,
-                    masterSalt: keys.remoteSalt,
-                    maximumSources: 8
-                )
+                func makeOpener() -> SRTPOpener? {
+                    try? SRTPOpener(
+                        profile: keys.profile,
+                        masterKey: keys.remoteKey,
+                        masterSalt: keys.remoteSalt,
+                        maximumSources: 8
+                    )
+                }
+                opener = makeOpener()
+                inspector = makeOpener()
             }
         case .srtp:
             guard let opener else { return }

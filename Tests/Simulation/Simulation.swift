@@ -220,6 +220,7 @@ package final class Simulation: EngineOutput {
     }
 
     private func send(_ datagram: [UInt8], to address: SocketAddress) {
+        clients[address]?.isSent(datagram)
         guard !isLost, !unreachable.contains(address) else { return }
         if let path = paths[address] {
             path.down.send(datagram, from: Self.server, to: address, now: now)
