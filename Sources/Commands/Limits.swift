@@ -135,6 +135,8 @@ public struct Limits: Sendable {
     /// then he gets a lower encoding.
     public var congestionLoss = 0.1
     public var congestionDelay = Duration.milliseconds(300)
+    /// Where there is none, he gets runs of frames when his round trip takes so much longer at the same time, or when he loses three times as many.
+    public var rationDelay = Duration.milliseconds(100)
     /// He gets a higher one again when he was not congested for so long. That is doubled each time that it was too much.
     public var encodingRecovery = Duration.seconds(5)
     public var encodingRecoveryMaximum = Duration.seconds(120)

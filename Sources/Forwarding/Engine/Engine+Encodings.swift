@@ -81,12 +81,13 @@ extension Engine {
         for encoding in encodings { encoding.sortSubscriptions() }
     }
 
-    /// A viewer reports on a track: when the track has layers, they are chosen for this viewer from now on.
+    /// A viewer reports on a track: when there is something to choose for this viewer, that is done from now on.
     func beginChoosing(for peer: Peer, reporting subscription: Subscription, now: Instant) {
-        guard peer.nextEncodingChoice == .distantFuture, peer.outlet.bandwidth == nil, subscription.isScalable else {
-            return
-        }
+        guard peer.nextEncodingChoice == .distantFuture, peer.outlet.bandwidth == nil,
+            subscription.isScalable || needsRation(subscription)
+        else { return }
         peer.nextEncodingChoice = now + limits.encodingInterval
+        for subscription in peer.subscriptions { subscription.beginInterval() }
         noteDeadline(.encodings, of: peer)
     }
 
@@ -99,7 +100,9 @@ extension Engine {
             allocate(for: peer, now: now)
             return
         }
-        guard peer.outlet.bandwidth != nil || peer.subscriptions.contains(where: \.isScalable) else { return }
+        guard
+            peer.outlet.bandwidth != nil || peer.subscriptions.contains(where: { $0.isScalable || needsRation($0) })
+        else { return }
         peer.nextEncodingChoice = now + limits.encodingInterval
         gaugeCongestion(of: peer, now: now)
         for subscription in peer.subscriptions where subscription.isScalable {
@@ -140,10 +143,45 @@ extension Engine {
             limits: limits
         )
         switch step {
-        case .stay: break
-        case .lower(let isSevere): lower(peer, isSevere: isSevere)
+        case .stay:
+            if lost / Double(reports) < Self.rationTolerance, peer.subscriptions.contains(where: { $0.ration != nil }) {
+                ration(peer, to: Self.rationGrowth, now: now)
+            }
+        case .lower(let isSevere):
+            if peer.subscriptions.contains(where: \.canBeLowered) {
+                lower(peer, isSevere: isSevere)
+            } else if isSevere || peer.congestion.delay >= limits.rationDelay {
+                // Fewer losses without a queue may be the path's own, and less would not end them.
+                ration(peer, to: 1 - lost / Double(reports), now: now)
+            }
         case .raise: raise(peer)
         }
+    }
+
+    /// Whether a track is sent that does not fit, or is not known to fit.
+    private func needsRation(_ subscription: Subscription) -> Bool {
+        subscription.track.codec.kind == .video
+            && (subscription.ration != nil || subscription.fractionLost >= limits.congestionLoss)
+    }
+
+    /// What a peer is sent has nothing lower: it is sent in runs of frames, as much as comes through.
+    ///
+    /// - Parameter share: Of what was sent in the last interval, or of what it is rationed to.
+    private func ration(_ peer: Peer, to share: Double, now: Instant) {
+        var total = 0.0
+        for subscription in peer.subscriptions where subscription.track.codec.kind == .video && !subscription.isHeld {
+            let sent = Double(subscription.recentBytes * 8) / limits.encodingInterval.seconds
+            let before = subscription.ration.map { $0.bytesPerSecond * 8 }
+            let rate = (before ?? sent) * (share < 1 ? share * Self.rationUtilisation : share)
+            let needed = subscription.track.encoding?.rates.bitsPerSecond(upTo: .none, now: now) ?? 0
+            guard rate < needed else {
+                subscription.ration(to: nil, now: now)
+                continue
+            }
+            subscription.ration(to: rate, now: now)
+            total += rate
+        }
+        peer.outlet.pacer.limit(to: total > 0 ? total * Self.rationPacing : .infinity, isNarrow: total > 0)
     }
 
     /// The largest of what a peer is sent, or all of it, goes down by one encoding or layer.

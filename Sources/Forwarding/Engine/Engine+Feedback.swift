@@ -80,7 +80,7 @@ extension Engine {
         now: Instant
     ) -> Bool {
         guard let session = peer.session, let destination = peer.ice.selected else { return true }
-        let isCongested = peer.outlet.bandwidth?.isCongested(at: now) ?? false
+        let isCongested = peer.outlet.bandwidth?.isCongested(at: now) ?? (subscription.ration != nil)
         // What is sent again may be lost like anything else, and a picture waits for it. Into a full queue it would only be more.
         let isLossy = peer.outlet.losesPackets(at: now) && peer.outlet.bandwidth != nil && !isCongested
         let copies = isLossy ? 2 : 1

@@ -28,6 +28,8 @@ struct CongestionGauge {
     private var loweredAt: Instant?
     private var raisedAt: Instant?
     private var recovery: Duration?
+    /// How much longer than the fastest the last round trip took.
+    private(set) var delay = Duration.zero
 
     /// Takes in what was reported in the last interval.
     ///
@@ -42,7 +44,7 @@ struct CongestionGauge {
         now: Instant,
         limits: Limits
     ) -> Step {
-        let delay = roundTrip.map { note($0, now: now) } ?? .zero
+        delay = roundTrip.map { note($0, now: now) } ?? .zero
         let recovery = recovery ?? limits.encodingRecovery
         guard fractionLost >= limits.congestionLoss || delay >= limits.congestionDelay else {
             let since = clearSince ?? now

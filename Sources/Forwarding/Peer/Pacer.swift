@@ -46,6 +46,9 @@ struct Pacer {
         return max(0, Int(credit))
     }
 
+    /// How long so many bytes take.
+    func time(of byteCount: Int) -> Duration { .nanoseconds(Int64(min(1e12, Double(byteCount * 8) / rate * 1e9))) }
+
     /// So many bytes of what waited have left.
     mutating func took(_ byteCount: Int) { credit -= Double(byteCount) }
 

@@ -10,8 +10,12 @@ final class Subscription {
     private static let congestedShare = 10
     private static let congestedBurst = 10
 
-    /// A run of frames ends when its packets wait for so long.
-    private static let longestWait = Duration.milliseconds(300)
+    /// A run of frames ends when another frame would wait for so long.
+    private static let longestWait = Duration.milliseconds(700)
+    /// Of a packet of video.
+    private static let usualBytes = 1200
+    /// Later than this nothing is sent. The history has it until then.
+    private static let mostWait = Duration.milliseconds(900)
 
     /// So many packets in a row may be nothing but padding.
     private static let longestPadding = 32
@@ -338,7 +342,7 @@ final class Subscription {
             let span = mapping.map.span(ofOutgoing: nextToSend)
             let record = span.flatMap { encoding.history.record(of: nextToSend &- $0.offset) }
             // Behind a network that has become much slower.
-            if span == nil || record.map({ now - $0.pointee.receivedAt > Self.longestWait * 2 }) ?? false {
+            if span == nil || record.map({ now - $0.pointee.receivedAt > Self.mostWait }) ?? false {
                 leaveOut()
                 break
             }
@@ -623,6 +627,9 @@ final class Subscription {
     /// Whether it is among those that a track serves while the worker can't serve all.
     func isAdmitted(to track: Track) -> Bool { track.admission.isWhole || track.admission.contains(place) }
 
+    /// The first interval begins.
+    func beginInterval() { bytesAtInterval = bytesSent }
+
     /// Ends an interval, whose bytes `recentBytes` has then.
     ///
     /// - Returns: Whether the viewer has reported in it.
@@ -672,14 +679,8 @@ final class Subscription {
         numbersAtPause = lastFrameNumbers ?? numbersAtPause
     }
 
-    /// Whether what waits has waited for so long that another frame would only wait longer.
-    private func isLate(now: Instant) -> Bool {
-        guard waits, let mapping, let encoding = track.encoding, mapping.generation == encoding.generation,
-            let span = mapping.map.span(ofOutgoing: nextToSend),
-            let record = encoding.history.record(of: nextToSend &- span.offset)
-        else { return false }
-        return now - record.pointee.receivedAt > Self.longestWait
-    }
+    /// How long it takes until what waits has left.
+    private var expectedWait: Duration { outlet.pacer.time(of: Int(nextSequence - nextToSend) * Self.usualBytes) }
 
     /// Whether a packet is left out while the worker can't serve all: from the beginning of a frame on, until a keyframe begins
     /// while it is this subscription's turn.
@@ -688,7 +689,8 @@ final class Subscription {
         if isShed { return !(isAdmitted && record.pointee.startsKeyframe && mayBeginRun(now: now)) }
         // A late packet belongs to a frame that has begun.
         let isNewFrame = frameTimestamp.map { Int32(bitPattern: record.pointee.timestamp &- $0) > 0 } ?? true
-        if isAdmitted && ration?.goesOn(now: now) ?? true && !isLate(now: now) || !isNewFrame { return false }
+        let goesOn = ration == nil || (ration?.goesOn(now: now) == true && expectedWait <= Self.longestWait)
+        if isAdmitted && goesOn || !isNewFrame { return false }
         stop()
         return true
     }
