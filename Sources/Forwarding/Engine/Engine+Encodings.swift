@@ -144,8 +144,10 @@ extension Engine {
         )
         switch step {
         case .stay:
-            if lost / Double(reports) < Self.rationTolerance, peer.subscriptions.contains(where: { $0.ration != nil }) {
-                ration(peer, to: Self.rationGrowth, now: now)
+            let loss = lost / Double(reports)
+            // More than that was lost before it was lowered.
+            if loss < limits.congestionLoss, peer.subscriptions.contains(where: { $0.ration != nil }) {
+                ration(peer, to: loss < Self.rationTolerance ? 1 : 1 - loss, now: now)
             }
         case .lower(let isSevere):
             if peer.subscriptions.contains(where: \.canBeLowered) {
@@ -166,22 +168,26 @@ extension Engine {
 
     /// What a peer is sent has nothing lower: it is sent in runs of frames, as much as comes through.
     ///
-    /// - Parameter share: Of what was sent in the last interval, or of what it is rationed to.
+    /// - Parameter share: What came through of what was sent in the last interval; 1 where nothing to speak of was lost.
     private func ration(_ peer: Peer, to share: Double, now: Instant) {
         var total = 0.0
         for subscription in peer.subscriptions where subscription.track.codec.kind == .video && !subscription.isHeld {
-            let sent = Double(subscription.recentBytes * 8) / limits.encodingInterval.seconds
-            let before = subscription.ration.map { $0.bytesPerSecond * 8 }
-            let rate = (before ?? sent) * (share < 1 ? share * Self.rationUtilisation : share)
             let needed = subscription.track.encoding?.rates.bitsPerSecond(upTo: .none, now: now) ?? 0
+            if subscription.ration == nil {
+                let sent = Double(subscription.recentBytes * 8) / limits.encodingInterval.seconds
+                // What was sent again has taken the place of what is reported as lost.
+                subscription.ration(to: max(sent * share, needed * Self.firstRation), now: now)
+            } else {
+                subscription.ration?.adapt(to: share, now: now)
+            }
+            let rate = (subscription.ration?.bytesPerSecond ?? 0) * 8
             guard rate < needed else {
                 subscription.ration(to: nil, now: now)
                 continue
             }
-            subscription.ration(to: rate, now: now)
             total += rate
         }
-        peer.outlet.pacer.limit(to: total > 0 ? total * Self.rationPacing : .infinity, isNarrow: total > 0)
+        peer.outlet.pacer.limit(to: total > 0 ? total : .infinity, isNarrow: total > 0)
     }
 
     /// The largest of what a peer is sent, or all of it, goes down by one encoding or layer.

@@ -21,12 +21,9 @@ public final class Engine {
     static let feedbackBytesPerItem = 16
     /// A viewer that is sent so many times what its network carries gets less at once.
     static let urgency = 1.3
-    /// A track that does not fit may take so much of what came through of it, so many times as much with each interval in which no more
-    /// than this was lost, and leaves at so many times that.
-    static let rationUtilisation = 0.85
-    static let rationGrowth = 1.08
+    /// A track that does not fit gets no less than this part of it at first; and grows while no more than so much is lost.
+    static let firstRation = 0.35
     static let rationTolerance = 0.02
-    static let rationPacing = 1.25
     /// Large frames leave at no less than so many times what the tracks are allocated, or they would fall behind.
     static let leastPacing = 1.5
     /// Records that are read from one relay ring in one turn, each a batch of one track.

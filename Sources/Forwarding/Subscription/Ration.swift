@@ -6,8 +6,15 @@ struct Ration {
     /// A run begins when so much time's worth is saved up, and has no more than so much.
     private static let leastSaved = 0.7
     private static let mostSaved = 3.0
+    /// What is taken of what came through, and how it grows with each interval in which all did.
+    private static let utilisation = 0.85
+    private static let growth = 1.08
+    private static let slowGrowth = 1.01
+    private static let forgetting = 1.04
 
     private(set) var bytesPerSecond: Double
+    /// At this rate packets were lost lately.
+    private(set) var lossyBytesPerSecond = Double.infinity
     private var credit = 0.0
     private var refilledAt: Instant
 
@@ -19,6 +26,20 @@ struct Ration {
     mutating func change(to bitsPerSecond: Double, now: Instant) {
         refill(now: now)
         bytesPerSecond = bitsPerSecond / 8
+    }
+
+    /// What came through of it, or that all did.
+    mutating func adapt(to share: Double, now: Instant) {
+        refill(now: now)
+        if share < 1 {
+            lossyBytesPerSecond = bytesPerSecond
+            bytesPerSecond *= share * Self.utilisation
+        } else {
+            // Near to where packets were lost it is found out slowly whether they would be still.
+            let isNear = bytesPerSecond > lossyBytesPerSecond * Self.utilisation
+            bytesPerSecond *= isNear ? Self.slowGrowth : Self.growth
+            if isNear { lossyBytesPerSecond *= Self.forgetting }
+        }
     }
 
     /// Whether a run may begin.

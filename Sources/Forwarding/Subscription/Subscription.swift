@@ -69,7 +69,7 @@ final class Subscription {
     /// Whether it is left out, up to a keyframe, since the worker could not serve all, or its viewer's network could not carry it.
     private(set) var isShed = false
     /// Nil where all of it fits.
-    private(set) var ration: Ration?
+    var ration: Ration?
     /// The publisher's timestamp of the frame that the last packet belonged to; nil before the encoding's first.
     private var frameTimestamp: UInt32?
     /// Our next extended sequence number. Its upper bits are SRTP's rollover counter, so it starts below 2^15
