@@ -121,6 +121,20 @@ import Wire
         #expect(abs(model.baseline - 0.3) < 0.1)
     }
 
+    /// What a policer drops comes through when less is sent: the rate stays low.
+    @Test func aPolicerIsFoundOut() {
+        var model = LossModel()
+        var verdicts: [LossModel.Verdict] = []
+        for step in 0..<40 {
+            model.add(received: 70, missing: verdicts.isEmpty ? 30 : 0)
+            if let verdict = model.takeVerdict(isQueueing: false, now: at(step * 250)), verdict != .fine {
+                verdicts.append(verdict)
+            }
+        }
+        #expect(verdicts == [.test])
+        #expect(model.baseline < 0.01)
+    }
+
     @Test func burstsAreNotPutToTheTest() {
         var model = LossModel()
         for step in 0..<200 {

@@ -138,7 +138,7 @@ import Wire
         let call = try Call(.init(bitsPerSecond: 600_000, queue: .milliseconds(200), delay: .milliseconds(10)))
         call.run(for: .seconds(10))
         call.down.change(now: call.simulation.now) { $0.bitsPerSecond = 4_000_000 }
-        call.run(for: .seconds(60))
+        call.run(for: .seconds(80))
         let before = call.decoder.decoded.count
         call.run(for: .seconds(5))
         #expect(call.decoder.decoded.count - before >= 98)

@@ -9,6 +9,7 @@ struct BandwidthEstimator {
     /// Before anything is known.
     static let start = 600_000.0
     static let floor = 50_000.0
+    static let ceiling = 1e9
     /// What is sent of what the bottleneck carries.
     private static let utilisation = 0.95
     /// A queue that stands is to be gone after so long.
@@ -153,6 +154,7 @@ struct BandwidthEstimator {
     private mutating func update(_ measured: ProbeResult.Measured?, now: Instant) {
         defer { lastUpdate = now }
         let elapsed = lastUpdate.map { min(1, (now - $0).seconds) } ?? 0
+        let before = bitsPerSecond
         let rate = acknowledged.bitsPerSecond
         let verdict = losses.takeVerdict(isQueueing: queue.mayStand, now: now)
         if isQueueing {
@@ -166,7 +168,6 @@ struct BandwidthEstimator {
             standsSince = nil
             switch verdict {
             case .test, .congested:
-                let before = bitsPerSecond
                 if let rate { decrease(to: rate / (1 - min(0.5, losses.fraction / 2)) * Self.utilisation, now: now) }
                 beforeTest = verdict == .test ? before : nil
             case .cleared:
@@ -191,9 +192,11 @@ struct BandwidthEstimator {
             negativeRate.observe(-Int64(min(rate, 1e12)), at: now)
             let shown = min(proved?.bitsPerSecond ?? (lastDecrease == nil ? Self.start : 0), demand * Self.headroom)
             let peak = Double(-negativeRate.value)
-            bitsPerSecond = min(bitsPerSecond, max(peak * Self.headroom, shown), max(peak, refuted ?? .infinity))
+            // It grows no further. That less is sent than was shown to come through says nothing against it.
+            let cap = min(max(peak * Self.headroom, shown), max(peak, refuted ?? .infinity))
+            bitsPerSecond = min(bitsPerSecond, max(before, cap))
         }
-        bitsPerSecond = max(Self.floor, bitsPerSecond)
+        bitsPerSecond = min(Self.ceiling, max(Self.floor, bitsPerSecond))
     }
 
     private mutating func grow(elapsed: Double, now: Instant) {

@@ -26,7 +26,9 @@ struct LossModel {
     /// What is lost in each interval of that time at least.
     private static let steady = 0.05
     private static let testInterval = Duration.seconds(30)
-    private static let testTime = Duration.seconds(1)
+    private static let testTime = Duration.milliseconds(1500)
+    /// What is told within this time was sent before the test.
+    private static let testDelay = Duration.milliseconds(500)
 
     /// Of the last interval, 0 to 1.
     private(set) var fraction = 0.0
@@ -42,6 +44,9 @@ struct LossModel {
     private var steadySince: Instant?
     private var testedAt: Instant?
     private var fractionBeforeTest: Double?
+    /// While the test goes on, from when what is told was sent in it.
+    private var testReceived = 0
+    private var testMissing = 0
 
     mutating func add(received: Int, missing: Int) {
         self.received += received
@@ -57,10 +62,14 @@ struct LossModel {
         }
         let total = received + missing
         guard total >= Self.minimumPackets, now - since >= Self.minimumTime else { return nil }
-        let weight = min(1, (now - since).seconds / Self.suspicionTime.seconds)
         let began = since
+        let weight = min(1, (now - since).seconds / Self.suspicionTime.seconds)
         self.since = now
         fraction = Double(missing) / Double(total)
+        if fractionBeforeTest != nil, let testedAt, began - testedAt >= Self.testDelay {
+            testReceived += received
+            testMissing += missing
+        }
         received = 0
         missing = 0
         // By chance more is lost at times.
@@ -70,7 +79,8 @@ struct LossModel {
         if let before = fractionBeforeTest, let testedAt {
             guard now - testedAt >= Self.testTime else { return .fine }
             fractionBeforeTest = nil
-            guard usual > before / 2 else { return .fine }
+            let tested = Double(testMissing) / Double(max(1, testReceived + testMissing))
+            guard tested > before / 2 else { return .fine }
             baseline = usual
             return .cleared
         }
@@ -79,6 +89,8 @@ struct LossModel {
             testedAt.map({ now - $0 > Self.testInterval }) ?? true
         else { return .fine }
         testedAt = now
+        testReceived = 0
+        testMissing = 0
         fractionBeforeTest = usual
         return .test
     }

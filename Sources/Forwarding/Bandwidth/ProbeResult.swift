@@ -48,6 +48,7 @@ struct ProbeResult {
         entries = 0
         arrivedBytes = 0
         sentBytes = 0
+        lastArrival = Instant(nanoseconds: 0)
         lastEntry = 0
         isOver = false
     }

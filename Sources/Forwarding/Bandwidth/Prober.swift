@@ -24,6 +24,7 @@ struct Prober {
     private var backoff = firstBackoff
     private var notBefore = Instant(nanoseconds: 0)
     private var endedAt = Instant(nanoseconds: 0)
+    private var harms = 0
 
     /// When `tick` has to be called next.
     var deadline: Instant { nextTick }
@@ -35,7 +36,9 @@ struct Prober {
     ///
     /// - Parameter isUrgent: Whether there is no whole picture without.
     func mayBegin(isUrgent: Bool, now: Instant) -> Bool {
-        !isUnderway && (now >= notBefore || isUrgent && now >= endedAt + Self.urgentBackoff)
+        !isUnderway
+            && (now >= notBefore
+                || isUrgent && now >= endedAt + min(Self.urgentBackoff * (harms + 1), Self.usualBackoff))
     }
 
     /// - Parameters:
@@ -81,6 +84,7 @@ struct Prober {
     mutating func finish(cameThrough: Bool, didHarm: Bool, now: Instant) {
         awaitsResultUntil = nil
         endedAt = now
+        harms = cameThrough || !didHarm ? 0 : min(harms + 1, 10)
         if cameThrough {
             backoff = Self.firstBackoff
             notBefore = now

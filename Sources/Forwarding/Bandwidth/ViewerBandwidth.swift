@@ -15,6 +15,9 @@ final class ViewerBandwidth {
     private static let holdTime = Duration.seconds(10)
     /// A probe shows so many times what the next step needs.
     private static let probeHeadroom = 1.2
+    /// A probe is for no more than so many times the estimate, or for so much.
+    private static let mostProbed = 4.0
+    private static let leastGoal = 3_000_000.0
 
     /// What was sent before a decrease is asked for for so long.
     private static let congestionTime = Duration.seconds(1)
@@ -31,6 +34,7 @@ final class ViewerBandwidth {
     private(set) var sentBytes: UInt64 = 0
     /// What the viewer's tracks take as they are allocated, in bits per second.
     var allocated = 0.0
+    var allocatedAt = Instant(nanoseconds: 0)
     private var firstSentAt: Instant?
     private var hasProbed = false
     /// Whether the last probe came through: the next one is for all that is wanted.
@@ -92,6 +96,12 @@ final class ViewerBandwidth {
         )
     }
 
+    /// It is sent no video, and so much else.
+    func onlySends(_ bitsPerSecond: Double) {
+        allocated = bitsPerSecond
+        estimator.demand = bitsPerSecond
+    }
+
     // MARK: Steps up
 
     /// Whether the viewer may be sent more.
@@ -114,6 +124,7 @@ final class ViewerBandwidth {
             mayRaiseAt = now + recovery
             recovery = min(recovery * 2, Self.longestRecovery)
         } else {
+            if raisedAt != nil { recovery = Self.firstRecovery }
             mayRaiseAt = max(mayRaiseAt, now + Self.raiseInterval)
         }
         raisedAt = nil
@@ -132,11 +143,13 @@ final class ViewerBandwidth {
         estimator.demand = wanted
         guard let next, prober.mayBegin(isUrgent: isUrgent, now: now), !estimator.isQueueing else { return false }
         // The first one is for all of it: nothing is known yet, and the picture is to be sharp at once.
-        let goal = (hasProbed && !goesOn ? next : wanted) * Self.probeHeadroom
+        var goal = (hasProbed && !goesOn ? next : wanted) * Self.probeHeadroom
         let interval = isUrgent ? Self.raiseInterval / 2 : Self.raiseInterval
         guard goal > estimator.target, estimator.lastDecrease.map({ now - $0 > interval }) ?? true else { return false }
         hasProbed = true
         goesOn = false
+        // More is found out step by step: a burst that is far too long stands in the queue before the audio.
+        goal = min(goal, max(estimator.target * Self.mostProbed, Self.leastGoal))
         prober.begin(goal: goal, estimate: estimator.target, sentBytes: sentBytes, now: now)
         estimator.beginProbe(goal: goal)
         return true

@@ -20,13 +20,16 @@ extension Engine {
         if !bandwidth.isCongested(at: now) {
             peer.outlet.noteLosses(bandwidth.estimator.losses.fraction, hold: limits.lossMemory, now: now)
         }
-        if hasProbeResult || bandwidth.isExceeded { allocate(for: peer, now: now) }
+        if hasProbeResult || bandwidth.isExceeded, now - bandwidth.allocatedAt >= Self.leastAllocationInterval {
+            allocate(for: peer, now: now)
+        }
         return true
     }
 
     /// Divides what a viewer's network carries over its tracks.
     func allocate(for peer: Peer, now: Instant) {
         guard let bandwidth = peer.outlet.bandwidth else { return }
+        bandwidth.allocatedAt = now
         options.removeAll(keepingCapacity: true)
         items.removeAll(keepingCapacity: true)
         shared.removeAll(keepingCapacity: true)
@@ -53,7 +56,12 @@ extension Engine {
             )
             shared.append(subscription)
         }
-        guard !items.isEmpty else { return }
+        guard !items.isEmpty else {
+            bandwidth.onlySends(others)
+            peer.outlet.redundancyFits = true
+            peer.outlet.pacer.limit(to: .infinity, isNarrow: false)
+            return
+        }
         let least = items.reduce(others) { $0 + options[$1.first].bitsPerSecond }
         peer.outlet.redundancyFits = least + redundancy <= bandwidth.estimator.bitsPerSecond
         if peer.outlet.redundancyFits { others += redundancy }

@@ -56,6 +56,7 @@ extension Engine {
 
     /// Asks for the keyframe that a subscription needs for what it is to be sent, if it needs any.
     func requestKeyframe(for subscription: Subscription, now: Instant) {
+        subscription.noteSwitchPoint(patience: limits.encodingInterval, now: now)
         if let next = subscription.next, !subscription.isHeld {
             requestKeyframe(of: next, for: subscription, now: now)
         } else if subscription.awaitsLayers {
@@ -99,6 +100,10 @@ extension Engine {
             peer.nextEncodingChoice = now + limits.allocationInterval
             allocate(for: peer, now: now)
             return
+        }
+        if peer.outlet.bandwidth != nil, !peer.subscriptions.contains(where: { $0.ration != nil }) {
+            // What is known no more limits nothing.
+            peer.outlet.pacer.limit(to: .infinity, isNarrow: false)
         }
         guard
             peer.outlet.bandwidth != nil || peer.subscriptions.contains(where: { $0.isScalable || needsRation($0) })

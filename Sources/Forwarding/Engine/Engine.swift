@@ -21,6 +21,8 @@ public final class Engine {
     static let feedbackBytesPerItem = 16
     /// A viewer that is sent so many times what its network carries gets less at once.
     static let urgency = 1.3
+    /// However often it tells what has arrived.
+    static let leastAllocationInterval = Duration.milliseconds(20)
     /// A track that does not fit gets no less than this part of it at first; and grows while no more than so much is lost.
     static let firstRation = 0.35
     static let rationTolerance = 0.02

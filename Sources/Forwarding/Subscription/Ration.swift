@@ -10,7 +10,7 @@ struct Ration {
     private static let utilisation = 0.85
     private static let growth = 1.08
     private static let slowGrowth = 1.01
-    private static let forgetting = 1.04
+    private static let forgetting = 1.02
 
     private(set) var bytesPerSecond: Double
     /// At this rate packets were lost lately.
@@ -45,7 +45,7 @@ struct Ration {
     /// Whether a run may begin.
     mutating func mayBegin(now: Instant) -> Bool {
         refill(now: now)
-        return credit >= bytesPerSecond * Self.leastSaved
+        return bytesPerSecond > 0 && credit >= bytesPerSecond * Self.leastSaved
     }
 
     /// Whether the run that is under way goes on with another frame.

@@ -18,7 +18,7 @@ extension Subscription {
     /// Whether only a keyframe brings back layers that the viewer is to get again.
     var awaitsLayers: Bool {
         guard !isHeld else { return false }
-        return layers.current.spatial < carriedLayers.spatial || (lackedSwitchPoint && awaitsSwitchPoint)
+        return layers.current.spatial < carriedLayers.spatial || (lacksSwitchPoint && awaitsSwitchPoint)
     }
 
     /// Whether a temporal layer is to come back with its next switch point. Some encoders mark none.

@@ -102,8 +102,9 @@ final class Subscription {
     private var bytesAtInterval: UInt64 = 0
     /// Bytes that were sent in the last interval.
     private(set) var recentBytes: UInt64 = 0
-    /// Whether a temporal layer was due in the last interval and had not come back by its end.
-    private(set) var lackedSwitchPoint = false
+    /// Since when a temporal layer is due, and whether it has not come back in time.
+    private var dueSince: Instant?
+    private(set) var lacksSwitchPoint = false
     /// What is known of the encoding before, until the first packet of the next.
     private var numbersBefore: FrameNumbers?
     private var numbersAtPause: FrameNumbers?
@@ -220,6 +221,7 @@ final class Subscription {
                 if !track.admission.contains(place) { run.shedCount += 1 }
                 continue
             }
+            if record.pointee.startsKeyframe { lacksPackets = false }
             if let firstSequence, !isShed, !record.pointee.followsInterruption {
                 guard sequence >= firstSequence, layers.isIdle || selects(record) else { continue }
             } else {
@@ -264,7 +266,6 @@ final class Subscription {
         let layer = record.pointee.layer
         let timestamp = record.pointee.timestamp
         layers.observe(layer, timestamp: timestamp, startsKeyframe: record.pointee.startsKeyframe)
-        if record.pointee.startsKeyframe { lacksPackets = false }
         mapping?.map.change(to: layers.current, at: sequence)
         // A packet without a payload is of no layer.
         guard record.pointee.payloadLength > 0, !layers.current.includes(layer) else { return true }
@@ -630,13 +631,18 @@ final class Subscription {
     /// The first interval begins.
     func beginInterval() { bytesAtInterval = bytesSent }
 
+    /// Looks at whether a temporal layer has been due for too long: some encoders mark no switch point.
+    func noteSwitchPoint(patience: Duration, now: Instant) {
+        dueSince = awaitsSwitchPoint ? dueSince ?? now : nil
+        lacksSwitchPoint = dueSince.map { now - $0 >= patience } ?? false
+    }
+
     /// Ends an interval, whose bytes `recentBytes` has then.
     ///
     /// - Returns: Whether the viewer has reported in it.
     func endInterval() -> Bool {
         recentBytes = bytesSent - bytesAtInterval
         bytesAtInterval = bytesSent
-        lackedSwitchPoint = awaitsSwitchPoint
         defer { hasNewReport = false }
         return hasNewReport
     }
@@ -722,7 +728,6 @@ final class Subscription {
         let preamble = first.isBare ? encoding.parameterSets : nil
         let firstOutgoing = nextSequence &+ UInt64(preamble?.packetCount ?? 0)
         layers.observe(first.layer, timestamp: first.timestamp, startsKeyframe: true)
-        lacksPackets = false
         return Mapping(
             generation: encoding.generation,
             firstSequence: first.sequence,

@@ -22,7 +22,15 @@ struct LayerRates {
     @inline(__always)
     mutating func add(_ record: PacketRecord) {
         if let since {
-            if record.receivedAt - since >= Self.window { turn(at: record.receivedAt) }
+            if record.receivedAt - since >= Self.window * 2 {
+                // After a silence: what was before it says nothing of what comes.
+                before = InlineArray(repeating: 0)
+                current = InlineArray(repeating: 0)
+                spanBefore = .zero
+                self.since = record.receivedAt
+            } else if record.receivedAt - since >= Self.window {
+                turn(at: record.receivedAt)
+            }
         } else {
             since = record.receivedAt
         }
