@@ -9,7 +9,7 @@ PYTEST_TWO = $(PYTEST) -n 2 --dist loadfile
 # Each builds alone.
 LAYERS = Wire Commands Negotiation Transport Forwarding Worker Control sluice sluice-load
 
-.PHONY: serve build test test-unit test-e2e networks measure test-asan test-tsan bench fuzz format lint
+.PHONY: serve build test test-unit test-e2e networks simulate measure test-asan test-tsan bench fuzz format lint
 
 # Arguments after ARGS= go to `sluice serve`, such as ARGS="--http-listen 127.0.0.1:9000".
 serve: build
@@ -45,7 +45,12 @@ networks:
 	$(SWIFT_BUILD)
 	cd Tests/EndToEnd && for run in $$(seq $(or $(RUNS),3)); do $(PYTEST) test_networks.py || exit 1; done
 
-# The same on a machine that does nothing else: a time or a rate that is not as promised fails. Elsewhere it is only told.
+# Calls over so many networks that seeds make up; `make test` tries 300 of them. SLUICE_SCENARIO= tries one, and tells of it.
+simulate:
+	Scripts/install-dependencies test
+	SLUICE_SCENARIOS=$(or $(COUNT),10000) swift test --filter ScenarioTests
+
+# The end-to-end tests on a machine that does nothing else: a time or a rate that is not as promised fails. Elsewhere it is only told.
 measure:
 	Scripts/install-dependencies test
 	$(SWIFT_BUILD)
