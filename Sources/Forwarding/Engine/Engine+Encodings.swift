@@ -152,7 +152,8 @@ extension Engine {
             let loss = lost / Double(reports)
             // More than that was lost before it was lowered.
             if loss < limits.congestionLoss, peer.subscriptions.contains(where: { $0.ration != nil }) {
-                ration(peer, to: loss < Self.rationTolerance ? 1 : 1 - loss, now: now)
+                let isClear = loss < Self.rationTolerance && peer.congestion.delay < limits.rationDelay / 2
+                ration(peer, to: isClear ? 1 : 1 - max(loss, Self.rationStep), now: now)
             }
         case .lower(let isSevere):
             if peer.subscriptions.contains(where: \.canBeLowered) {

@@ -24,8 +24,10 @@ public final class Engine {
     /// However often it tells what has arrived.
     static let leastAllocationInterval = Duration.milliseconds(20)
     /// A track that does not fit gets no less than this part of it at first; and grows while no more than so much is lost.
-    static let firstRation = 0.35
+    static let firstRation = 0.25
     static let rationTolerance = 0.02
+    /// It falls by so much where only the round trip shows a queue.
+    static let rationStep = 0.05
     /// Large frames leave at no less than so many times what the tracks are allocated, or they would fall behind.
     static let leastPacing = 1.5
     /// Records that are read from one relay ring in one turn, each a batch of one track.
