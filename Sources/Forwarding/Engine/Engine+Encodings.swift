@@ -158,7 +158,9 @@ extension Engine {
         case .lower(let isSevere):
             if peer.subscriptions.contains(where: \.canBeLowered) {
                 lower(peer, isSevere: isSevere)
-            } else if isSevere || peer.congestion.delay >= limits.rationDelay {
+            } else if isSevere || peer.congestion.delay >= limits.rationDelay
+                || peer.subscriptions.contains(where: { $0.ration != nil })
+            {
                 // Fewer losses without a queue may be the path's own, and less would not end them.
                 ration(peer, to: 1 - lost / Double(reports), now: now)
             }
