@@ -282,6 +282,7 @@ extension WorstMessage.Carrier {
     static func full() -> OutgoingMedia {
         let limits = Limits()
         var media = OutgoingMedia(
+            privacy: .transport,
             maximumLines: limits.roomMediaSections,
             maximumLinesPerPublisher: limits.roomMediaSections,
             ssrcs: SSRCSequence(first: 1, stride: 1)
