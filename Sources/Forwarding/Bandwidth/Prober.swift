@@ -11,7 +11,8 @@ struct Prober {
     /// After probes that did no harm, and after those of which packets were lost.
     private static let usualBackoff = Duration.seconds(3)
     private static let longestBackoff = Duration.seconds(30)
-    private static let urgentBackoff = Duration.seconds(1)
+    private static let urgentBackoff = Duration.milliseconds(750)
+    private static let longestUrgentBackoff = Duration.milliseconds(1500)
     /// Feedback of a probe comes within this time or never.
     private static let patience = Duration.seconds(1)
 
@@ -38,7 +39,7 @@ struct Prober {
     func mayBegin(isUrgent: Bool, now: Instant) -> Bool {
         !isUnderway
             && (now >= notBefore
-                || isUrgent && now >= endedAt + min(Self.urgentBackoff * (harms + 1), Self.usualBackoff))
+                || isUrgent && now >= endedAt + min(Self.urgentBackoff * (harms + 1), Self.longestUrgentBackoff))
     }
 
     /// - Parameters:
