@@ -213,7 +213,7 @@ let worstMessages: [WorstMessage] = [
         let mids = (0..<64).map { #""\#($0)""# }.joined(separator: ",")
         let streams = (0..<64).map { #"{"stream":"s\#($0)","mids":[\#(mids)]}"# }.joined(separator: ",")
         return #"{"type":"publish","streams":[\#(streams)],"x":""#
-            + String(repeating: "x", count: size - streams.utf8.count - 60) + #""}"#
+            + String(repeating: "x", count: max(0, size - streams.utf8.count - 60)) + #""}"#
     },
 ]
 
