@@ -131,13 +131,14 @@ public struct Limits: Sendable {
     public var allocationInterval = Duration.milliseconds(200)
     /// An encoding of which nothing came for so long has stopped: those who are sent it get another one.
     public var encodingSilence = Duration.milliseconds(700)
-    /// A viewer is congested when he loses this fraction of packets, or when his round trip takes so much longer than his fastest:
-    /// then he gets a lower encoding.
+    /// A viewer is congested when it loses this fraction of packets, or when its round trip takes so much longer than its fastest:
+    /// then it gets a lower encoding.
     public var congestionLoss = 0.1
     public var congestionDelay = Duration.milliseconds(300)
-    /// Where there is none, he gets runs of frames when his round trip takes so much longer at the same time, or when he loses three times as many.
+    /// A congested viewer for which there is no lower one gets runs of frames when its round trip takes so much longer than its fastest, or
+    /// when it loses three times that fraction.
     public var rationDelay = Duration.milliseconds(100)
-    /// He gets a higher one again when he was not congested for so long. That is doubled each time that it was too much.
+    /// It gets a higher one again when it was not congested for so long. That is doubled each time that it was too much.
     public var encodingRecovery = Duration.seconds(5)
     public var encodingRecoveryMaximum = Duration.seconds(120)
     /// Packets kept of each video encoding to answer NACKs; a power of two.

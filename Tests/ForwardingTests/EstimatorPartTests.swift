@@ -303,6 +303,14 @@ import Wire
         #expect(!goesOn(200_000))
     }
 
+    @Test func anOutageDoesNotEndARation() {
+        var ration = Ration(bitsPerSecond: 500_000, now: at(0))
+        for second in 1...100 { ration.adapt(to: 1.0 / 256, now: at(second * 1000)) }
+        #expect(ration.bytesPerSecond * 8 == 50_000)
+        for second in 101...200 { ration.adapt(to: 1, now: at(second * 1000)) }
+        #expect(ration.bytesPerSecond * 8 > 500_000)
+    }
+
     /// 49 tracks in less than 20 µs, where nothing else runs: only that it is no multiple of it is looked at here.
     @Test func manyTracksAreDividedAtOnce() {
         let camera = options(150_000, 300_000, 500_000, 900_000, 1_700_000)

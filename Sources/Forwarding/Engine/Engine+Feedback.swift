@@ -99,7 +99,7 @@ extension Engine {
                             count(.egressFull)
                             return true
                         }
-                        switch subscription.retransmit(
+                        let result = subscription.retransmit(
                             number,
                             sealer: session.sealer,
                             to: destination,
@@ -107,12 +107,11 @@ extension Engine {
                             oldest: limits.retransmissionAge,
                             isCongested: isCongested,
                             now: now
-                        ) {
-                        case .sent: counters.packetsRetransmitted += 1
-                        case .unknown: break
-                        case .tooOld: isTooLate = true
-                        case .refused: return true
-                        }
+                        )
+                        if result == .refused { return true }
+                        if result == .tooOld { isTooLate = true }
+                        guard result == .sent else { break }
+                        counters.packetsRetransmitted += 1
                     }
                 }
                 wanted >>= 1

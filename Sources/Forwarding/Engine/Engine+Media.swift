@@ -392,9 +392,12 @@ extension Engine {
     func sendWaiting(to peer: Peer, now: Instant) {
         peer.outlet.pacer.resume()
         for subscription in peer.subscriptions where subscription.waits {
-            if let sealer = peer.outlet.sealer, let destination = peer.outlet.destination,
-                makeRoom(for: Encoding.maximumPending)
-            {
+            guard let sealer = peer.outlet.sealer, let destination = peer.outlet.destination else {
+                // Its path is gone.
+                subscription.leaveOut()
+                continue
+            }
+            if makeRoom(for: Encoding.maximumPending) {
                 counters.packetsForwarded += UInt64(
                     subscription.sendWaiting(run, sealer: sealer, to: destination, into: egress, now: now)
                 )

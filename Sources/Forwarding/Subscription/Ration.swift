@@ -10,6 +10,9 @@ struct Ration {
     private static let utilisation = 0.85
     private static let growth = 1.08
     private static let slowGrowth = 1.01
+    /// Reports of an outage say little: it falls by no more than this at a time, and to no less than this rate.
+    private static let leastShare = 0.3
+    private static let leastBitsPerSecond = 50_000.0
     private static let forgetting = 1.02
 
     private(set) var bytesPerSecond: Double
@@ -33,7 +36,8 @@ struct Ration {
         refill(now: now)
         if share < 1 {
             lossyBytesPerSecond = bytesPerSecond
-            bytesPerSecond *= share * Self.utilisation
+            bytesPerSecond *= max(share, Self.leastShare) * Self.utilisation
+            bytesPerSecond = max(bytesPerSecond, Self.leastBitsPerSecond / 8)
         } else {
             // Near to where packets were lost it is found out slowly whether they would be still.
             let isNear = bytesPerSecond > lossyBytesPerSecond * Self.utilisation

@@ -673,7 +673,7 @@ final class Subscription {
     func mayBeginRun(now: Instant) -> Bool { !isShed || ration?.mayBegin(now: now) ?? true }
 
     /// Nothing is forwarded from now on, up to a keyframe.
-    private func leaveOut() {
+    func leaveOut() {
         dropWaiting()
         stop()
     }
@@ -688,8 +688,8 @@ final class Subscription {
     /// How long it takes until what waits has left.
     private var expectedWait: Duration { outlet.pacer.time(of: Int(nextSequence - nextToSend) * Self.usualBytes) }
 
-    /// Whether a packet is left out while the worker can't serve all: from the beginning of a frame on, until a keyframe begins
-    /// while it is this subscription's turn.
+    /// Whether a packet is left out while the worker can't serve all, or the viewer's network can't carry all: from the beginning of a frame
+    /// on, until a keyframe begins while it is this subscription's turn and a run may begin.
     private func isLeftOut(_ record: UnsafePointer<PacketRecord>, now: Instant) -> Bool {
         let isAdmitted = track.admission.contains(place)
         if isShed { return !(isAdmitted && record.pointee.startsKeyframe && mayBeginRun(now: now)) }
