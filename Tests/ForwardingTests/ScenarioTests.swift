@@ -137,6 +137,8 @@ private struct Scenario {
             ]
             // OpenSSL sends again by the system's clock: a handshake over a network with losses would not be the same twice.
             let client = try simulation.connect(2 + number, worker: worker, subscribed: subscribed)
+            // So are the times of connectivity checks.
+            client.sendsChecks = false
             client.transportSequenceExtension = 5
             let conditions = Self.conditions(&random)
             let down = Link(conditions, seed: seed &+ number)

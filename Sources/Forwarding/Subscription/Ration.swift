@@ -35,7 +35,7 @@ struct Ration {
     mutating func adapt(to share: Double, now: Instant) {
         refill(now: now)
         if share < 1 {
-            lossyBytesPerSecond = bytesPerSecond
+            if share >= Self.leastShare { lossyBytesPerSecond = bytesPerSecond }
             bytesPerSecond *= max(share, Self.leastShare) * Self.utilisation
             bytesPerSecond = max(bytesPerSecond, Self.leastBitsPerSecond / 8)
         } else {
