@@ -4,12 +4,6 @@ import Wire
 
 /// One track forwarded to one peer: rewrites the publisher's packets into one continuous RTP source of our own.
 final class Subscription {
-    /// A viewer's retransmissions may at most equal what was forwarded to it, plus this many packets.
-    private static let retransmissionBurst = 256
-    /// While too much is sent to it, they may be one in so many of what is forwarded, plus this many packets.
-    private static let congestedShare = 10
-    private static let congestedBurst = 10
-
     /// A run of frames ends when another frame would wait for so long.
     private static let longestWait = Duration.milliseconds(700)
     /// Of a packet of video.
@@ -34,18 +28,12 @@ final class Subscription {
     var highestCarried = Int.max
     /// The encoding that is forwarded from its next keyframe on.
     var next: Track?
-    let ssrc: UInt32
-    let retransmissionSSRC: UInt32?
+    var ssrc: UInt32 { writer.ssrc }
     let cname: String
     let clockRate: UInt32
 
-    private let header: OutgoingHeader
-    private let retransmissionHeader: OutgoingHeader?
-    /// Nil where the viewer does not take redundant audio data.
-    private let redundancy: AudioRedundancy?
+    private let writer: PacketWriter
     private let needsKeyframe: Bool
-    /// Whether a packet that the viewer lacks is sent again as it was: then nothing in it may depend on when it is sent.
-    private let repeatsExactly: Bool
 
     private var mapping: Mapping?
     /// Which layers are forwarded, where the encoding has several.
@@ -81,9 +69,7 @@ final class Subscription {
     private var lastTimestamp: UInt32 = 0
     private var lastSentAt: Instant?
     private var nextRetransmissionSequence: UInt64
-    private var retransmissionCredit = Subscription.retransmissionBurst
-    /// The same while too much is sent, in parts of a packet.
-    private var congestedCredit = Subscription.congestedBurst * Subscription.congestedShare
+    private var retransmissions = RetransmissionBudget()
     /// Until the viewer reports on our SSRC, each packet says which m-line it belongs to (RFC 9143 §14).
     private var viewerKnowsSource = false
 
@@ -117,7 +103,6 @@ final class Subscription {
         id = description.track
         highestWanted = description.highestEncoding
         place = track.nextPlace
-        ssrc = description.ssrc
         cname = description.cname
         let parameters = description.parameters
         clockRate = parameters.codec.clockRate
@@ -125,32 +110,11 @@ final class Subscription {
         // Without the dependency descriptor an AV1 receiver can't tell the spatial layers of a picture apart.
         decodesLowestLayer =
             parameters.codec == .av1 && !parameters.headerExtensions.contains { $0.meaning == .dependencyDescriptor }
-        if let payloadType = parameters.retransmissionPayloadType, let ssrc = description.retransmissionSSRC {
-            retransmissionSSRC = ssrc
-            retransmissionHeader = OutgoingHeader(parameters, payloadType: payloadType, repeatsExactly: false)
-        } else {
-            retransmissionSSRC = nil
-            retransmissionHeader = nil
-        }
-        repeatsExactly = retransmissionHeader == nil && parameters.feedback.contains(.nack)
-        header = OutgoingHeader(
-            parameters,
-            payloadType: parameters.payloadType,
-            repeatsExactly: repeatsExactly
-        )
-        // What was sent with redundancy could not be repeated to the bit: by then there may be none.
-        if let payloadType = parameters.redundancyPayloadType, !repeatsExactly {
-            redundancy = AudioRedundancy(
-                header: OutgoingHeader(parameters, payloadType: payloadType, repeatsExactly: false),
-                payloadType: parameters.payloadType
-            )
-        } else {
-            redundancy = nil
-        }
+        writer = PacketWriter(description, outlet: peer.outlet)
         // Both depend on random SSRCs, so they are as unpredictable as RFC 3550 §5.1 wants them.
-        nextSequence = UInt64(ssrc & 0x3FFF) + 1
+        nextSequence = UInt64(description.ssrc & 0x3FFF) + 1
         nextToSend = nextSequence
-        nextRetransmissionSequence = UInt64((ssrc >> 14) & 0x3FFF) + 1
+        nextRetransmissionSequence = UInt64((description.ssrc >> 14) & 0x3FFF) + 1
     }
 
     /// Whether the viewer waits for a keyframe of the encoding that is forwarded now.
@@ -236,10 +200,7 @@ final class Subscription {
                 forwarded += sendPreamble(sealer: sealer, to: destination, into: egress, now: now)
             }
             frameTimestamp = record.pointee.timestamp
-            run.append(
-                record,
-                length: header.length(of: record, includesMID: includesMID) + record.pointee.payloadLength
-            )
+            run.append(record, length: writer.length(of: record, includesMID: includesMID))
         }
         return forwarded + send(run, of: encoding, sealer: sealer, to: destination, into: egress, now: now)
     }
@@ -349,10 +310,7 @@ final class Subscription {
             }
             // What is missing comes late, or never.
             if let record {
-                run.append(
-                    record,
-                    length: header.length(of: record, includesMID: includesMID) + record.pointee.payloadLength
-                )
+                run.append(record, length: writer.length(of: record, includesMID: includesMID))
             }
             nextToSend += 1
         }
@@ -373,12 +331,11 @@ final class Subscription {
         now: Instant
     ) -> Int {
         // Nearly all packets are of the current span; the map itself is not copied for them.
-        guard run.count > 0, let current = mapping?.map.current, let timestampOffset = mapping?.timestampOffset else {
-            return 0
-        }
-        let redundancy = outlet.usesRedundancy(at: now) ? redundancy : nil
+        guard run.count > 0, let current = mapping?.map.current, let timestampOffset = mapping?.timestampOffset,
+            let firstSequence = mapping?.firstSequence
+        else { return 0 }
         // Without RTX a packet may have to be repeated to the bit, so it is not changed to suit its neighbours.
-        if !repeatsExactly { run.equalizeLengths() }
+        if !writer.repeatsExactly { run.equalizeLengths() }
 
         for index in 0..<run.count {
             let packet = run[index]
@@ -388,28 +345,27 @@ final class Subscription {
             let form = OutgoingForm(of: packet.record, in: span)
             let timestamp = packet.record.pointee.timestamp &+ timestampOffset
             var length = 0
-            if let redundancy {
-                length = write(
+            if !needsKeyframe {
+                length = writer.writeRedundant(
                     packet.record,
-                    with: redundancy,
-                    of: encoding,
+                    after: firstSequence,
+                    in: encoding.history,
                     sequence: outgoing,
                     timestamp: timestamp,
+                    includesMID: includesMID,
                     sealer: sealer,
                     into: egress,
                     now: now
                 )
             }
             if length == 0 {
-                length = write(
+                length = writer.write(
                     packet.record,
                     padding: packet.padding,
-                    header: header,
                     sequence: outgoing,
                     timestamp: timestamp,
-                    ssrc: ssrc,
                     form: form,
-                    originalSequenceNumber: nil,
+                    includesMID: includesMID,
                     sealer: sealer,
                     into: egress,
                     now: now
@@ -427,8 +383,7 @@ final class Subscription {
         }
         lastSentAt = now
         packetsForwarded += UInt64(run.count)
-        retransmissionCredit = min(retransmissionCredit + run.count, Self.retransmissionBurst)
-        congestedCredit = min(congestedCredit + run.count, Self.congestedBurst * Self.congestedShare)
+        retransmissions.earn(run.count)
         return run.count
     }
 
@@ -442,15 +397,12 @@ final class Subscription {
         guard let mapping, let preamble = mapping.preamble else { return 0 }
         for index in 0..<preamble.packetCount {
             let record = preamble.packet(at: index)
-            let length = write(
+            let length = writer.write(
                 record,
-                padding: 0,
-                header: header,
                 sequence: nextSequence,
                 timestamp: mapping.startTimestamp,
-                ssrc: ssrc,
                 form: OutgoingForm(of: record, in: nil),
-                originalSequenceNumber: nil,
+                includesMID: includesMID,
                 sealer: sealer,
                 into: egress,
                 now: now
@@ -466,42 +418,22 @@ final class Subscription {
     }
 
     /// Whether it can send padding that the viewer's feedback tells of.
-    var canSendPadding: Bool { retransmissionHeader?.hasTransportSequence == true }
+    var canSendPadding: Bool { writer.canWritePadding }
 
-    /// Sends a packet that is nothing but padding, on the source of retransmissions, where decoders don't miss anything.
+    /// Sends a packet that is nothing but padding.
     ///
     /// - Returns: Its length in bytes; 0 when none was sent. The batch must not be full.
     func sendPadding(sealer: SRTPSealer, to destination: AddressPair, into egress: EgressBatch, now: Instant) -> Int {
-        guard let retransmissionHeader, let retransmissionSSRC, let bandwidth = outlet.bandwidth,
-            nextRetransmissionSequence < 1 << 48
-        else { return 0 }
-        let slot = egress.freeSlot
-        let length = withUnsafePointer(to: PacketRecord()) { record in
-            let headerLength = retransmissionHeader.write(
-                to: slot,
-                record: record,
-                packet: UnsafeRawPointer(slot),
-                sequenceNumber: UInt16(truncatingIfNeeded: nextRetransmissionSequence),
-                timestamp: lastTimestamp,
-                ssrc: retransmissionSSRC,
-                marker: false,
-                padding: true,
-                includesMID: includesMID,
-                transportSequence: bandwidth.nextNumber,
-                frameNumberOffset: 0,
-                now: now
-            )
-            return sealer.seal(
-                header: UnsafeRawBufferPointer(start: slot, count: headerLength),
-                payload: UnsafeRawBufferPointer(start: nil, count: 0),
-                padding: 255,
-                rolloverCounter: UInt32(truncatingIfNeeded: nextRetransmissionSequence >> 16),
-                into: slot
-            )
-        }
+        let length = writer.writePadding(
+            sequence: nextRetransmissionSequence,
+            timestamp: lastTimestamp,
+            includesMID: includesMID,
+            sealer: sealer,
+            into: egress,
+            now: now
+        )
         guard length > 0 else { return 0 }
         nextRetransmissionSequence += 1
-        bandwidth.noteSent(byteCount: length, now: now)
         egress.commit(length: length, to: destination)
         bytesSent += UInt64(length)
         return length
@@ -525,9 +457,9 @@ final class Subscription {
     ) -> Retransmission {
         // What was never agreed on is not repeated: the same number would be sealed with another header.
         guard let mapping, let encoding = track.encoding, mapping.generation == encoding.generation,
-            retransmissionCredit > 0, retransmissionHeader != nil || repeatsExactly
+            retransmissions.isLeft, writer.canRepeat
         else { return .refused }
-        if isCongested, congestedCredit < Self.congestedShare {
+        if isCongested, !retransmissions.isLeftWhileCongested {
             lacksPackets = true
             return .refused
         }
@@ -564,39 +496,33 @@ final class Subscription {
 
         let length: Int
         let form = OutgoingForm(of: record, in: span)
-        if let retransmissionHeader, let retransmissionSSRC {
-            length = write(
-                record,
-                padding: 0,
-                header: retransmissionHeader,
-                sequence: nextRetransmissionSequence,
-                timestamp: timestamp,
-                ssrc: retransmissionSSRC,
-                form: form,
-                originalSequenceNumber: sequenceNumber,
-                sealer: sealer,
-                into: egress,
-                now: now
-            )
+        if let again = writer.writeRetransmission(
+            of: record,
+            original: sequenceNumber,
+            sequence: nextRetransmissionSequence,
+            timestamp: timestamp,
+            form: form,
+            includesMID: includesMID,
+            sealer: sealer,
+            into: egress,
+            now: now
+        ) {
+            length = again
             nextRetransmissionSequence += 1
         } else {
-            length = write(
+            length = writer.write(
                 record,
-                padding: 0,
-                header: header,
                 sequence: outgoing,
                 timestamp: timestamp,
-                ssrc: ssrc,
                 form: form,
-                originalSequenceNumber: nil,
+                includesMID: includesMID,
                 sealer: sealer,
                 into: egress,
                 now: now
             )
         }
         egress.commit(length: length, to: destination)
-        retransmissionCredit -= 1
-        if isCongested { congestedCredit -= Self.congestedShare }
+        retransmissions.take(isCongested: isCongested)
         packetsRetransmitted += 1
         bytesSent += UInt64(length)
         return .sent
@@ -702,7 +628,7 @@ final class Subscription {
     }
 
     /// Without RTX a packet may have to be repeated to the bit, so what it says must not depend on when.
-    private var includesMID: Bool { !viewerKnowsSource || repeatsExactly }
+    private var includesMID: Bool { !viewerKnowsSource || writer.repeatsExactly }
 
     /// Puts the first packet of a new encoding directly behind the last one of the old.
     private func start(at record: UnsafePointer<PacketRecord>, of encoding: Encoding, now: Instant) -> Mapping {
@@ -780,123 +706,6 @@ final class Subscription {
         return nil
     }
 
-    /// Writes and seals one packet in the batch's next slot.
-    ///
-    /// - Parameter padding: Bytes of RTP padding, 0 to 255; a packet without payload gets at least one.
-    @inline(__always)
-    private func write(
-        _ record: UnsafePointer<PacketRecord>,
-        padding: Int,
-        header: OutgoingHeader,
-        sequence: UInt64,
-        timestamp: UInt32,
-        ssrc: UInt32,
-        form: OutgoingForm,
-        originalSequenceNumber: UInt16?,
-        sealer: SRTPSealer,
-        into egress: EgressBatch,
-        now: Instant
-    ) -> Int {
-        // RFC 3711 §9.2: 2^48 packets end the keys' life.
-        guard let bytes = record.pointee.bytes, sequence < 1 << 48 else { return 0 }
-        let slot = egress.freeSlot
-        let payloadLength = form.payloadLength
-        let numbering = form.numbering
-        // The publisher's padding is not worth its bytes, but its sequence number has to be filled.
-        let isPaddingOnly = payloadLength == 0 && originalSequenceNumber == nil
-        let padding = isPaddingOnly ? max(padding, 1) : padding
-        let bandwidth = header.hasTransportSequence ? outlet.bandwidth : nil
-        let headerLength = header.write(
-            to: slot,
-            record: record,
-            packet: bytes,
-            sequenceNumber: UInt16(truncatingIfNeeded: sequence),
-            timestamp: timestamp,
-            ssrc: ssrc,
-            marker: form.marker,
-            padding: padding > 0,
-            includesMID: includesMID,
-            transportSequence: bandwidth?.nextNumber ?? 0,
-            frameNumberOffset: numbering.frame,
-            now: now
-        )
-        var payload = UnsafeRawBufferPointer(start: bytes + Int(record.pointee.payloadOffset), count: payloadLength)
-        if let originalSequenceNumber {
-            // RFC 4588 §4: the original sequence number precedes the payload. It is sealed with it, so it is moved into the
-            // slot and the payload behind it, to be sealed in place.
-            let target = slot + headerLength
-            target.storeBytes(of: originalSequenceNumber.bigEndian, as: UInt16.self)
-            if let base = payload.baseAddress { (target + 2).copyMemory(from: base, byteCount: payloadLength) }
-            payload = UnsafeRawBufferPointer(start: target, count: payloadLength + 2)
-            if numbering.changesPayloads {
-                numbering.apply(
-                    to: UnsafeMutableRawBufferPointer(start: target + 2, count: payloadLength),
-                    layer: record.pointee.layer
-                )
-            }
-        } else if numbering.changesPayloads, let base = payload.baseAddress {
-            let target = UnsafeMutableRawBufferPointer(start: slot + headerLength, count: payloadLength)
-            target.baseAddress?.copyMemory(from: base, byteCount: payloadLength)
-            numbering.apply(to: target, layer: record.pointee.layer)
-            payload = UnsafeRawBufferPointer(target)
-        }
-        let length = sealer.seal(
-            header: UnsafeRawBufferPointer(start: slot, count: headerLength),
-            payload: payload,
-            padding: padding,
-            rolloverCounter: UInt32(truncatingIfNeeded: sequence >> 16),
-            into: slot
-        )
-        bandwidth?.noteSent(byteCount: length, now: now)
-        return length
-    }
-
     /// What redundancy takes, as a multiple of what is sent without, while the viewer loses packets.
-    func redundancyShare(at now: Instant) -> Double {
-        redundancy != nil && outlet.losesPackets(at: now) ? Double(AudioRedundancy.depth) : 0
-    }
-
-    /// Writes and seals one packet with the frames of those before it.
-    ///
-    /// - Returns: Its length; 0 where there is nothing to carry, and nothing was written.
-    private func write(
-        _ record: UnsafePointer<PacketRecord>,
-        with redundancy: AudioRedundancy,
-        of encoding: Encoding,
-        sequence: UInt64,
-        timestamp: UInt32,
-        sealer: SRTPSealer,
-        into egress: EgressBatch,
-        now: Instant
-    ) -> Int {
-        guard let bytes = record.pointee.bytes, let first = mapping?.firstSequence, sequence < 1 << 48 else { return 0 }
-        let slot = egress.freeSlot
-        let bandwidth = redundancy.header.hasTransportSequence ? outlet.bandwidth : nil
-        let headerLength = redundancy.header.write(
-            to: slot,
-            record: record,
-            packet: bytes,
-            sequenceNumber: UInt16(truncatingIfNeeded: sequence),
-            timestamp: timestamp,
-            ssrc: ssrc,
-            marker: record.pointee.marker,
-            padding: false,
-            includesMID: includesMID,
-            transportSequence: bandwidth?.nextNumber ?? 0,
-            frameNumberOffset: 0,
-            now: now
-        )
-        let payload = slot + headerLength
-        let payloadLength = redundancy.writePayload(of: record, after: first, in: encoding.history, to: payload)
-        guard payloadLength > 0 else { return 0 }
-        let length = sealer.seal(
-            header: UnsafeRawBufferPointer(start: slot, count: headerLength),
-            payload: UnsafeRawBufferPointer(start: payload, count: payloadLength),
-            padding: 0,
-            rolloverCounter: UInt32(truncatingIfNeeded: sequence >> 16),
-            into: slot
-        )
-        bandwidth?.noteSent(byteCount: length, now: now)
-        return length
-    }
+    func redundancyShare(at now: Instant) -> Double { writer.redundancyShare(at: now) }
 }
