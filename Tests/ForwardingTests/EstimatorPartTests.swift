@@ -367,3 +367,59 @@ private struct SplitMix64 {
         return value ^ value >> 31
     }
 }
+
+struct CompetitionGaugeTests {
+    private var now = Instant(nanoseconds: 1_000_000_000)
+    private var gauge = CompetitionGauge()
+
+    private mutating func observe(isStanding: Bool, sent: Double, arriving: Double, for duration: Duration) {
+        let end = now + duration
+        while now < end {
+            now = now + .milliseconds(100)
+            gauge.observe(isStanding: isStanding, sent: sent, arriving: arriving, now: now)
+        }
+    }
+
+    @Test mutating func aQueueThatStaysWhateverIsSentIsSomebodyElses() {
+        observe(isStanding: false, sent: 1e6, arriving: 1e6, for: .seconds(1))
+        observe(isStanding: true, sent: 1e6, arriving: 0.9e6, for: .seconds(3))
+        #expect(!gauge.isCompeting, "nothing was given up yet")
+        observe(isStanding: true, sent: 0.5e6, arriving: 0.5e6, for: .milliseconds(900))
+        #expect(!gauge.isCompeting)
+        observe(isStanding: true, sent: 0.5e6, arriving: 0.5e6, for: .milliseconds(600))
+        #expect(gauge.isCompeting)
+    }
+
+    @Test mutating func aQueueThatGoesOnToArriveIsOurs() {
+        observe(isStanding: false, sent: 1e6, arriving: 1e6, for: .seconds(1))
+        observe(isStanding: true, sent: 0.5e6, arriving: 0.8e6, for: .seconds(5))
+        #expect(!gauge.isCompeting)
+    }
+
+    @Test mutating func aDownloadThatIsOverIsForgotten() {
+        observe(isStanding: false, sent: 1e6, arriving: 1e6, for: .seconds(1))
+        observe(isStanding: true, sent: 0.5e6, arriving: 0.5e6, for: .seconds(2))
+        #expect(gauge.isCompeting)
+        observe(isStanding: false, sent: 0.5e6, arriving: 0.5e6, for: .seconds(1))
+        #expect(gauge.isCompeting, "it may be about to fill the queue again")
+        observe(isStanding: false, sent: 0.5e6, arriving: 0.5e6, for: .seconds(2))
+        #expect(!gauge.isCompeting)
+    }
+
+    @Test mutating func itIsProvedAgainAndAgain() {
+        observe(isStanding: false, sent: 1e6, arriving: 1e6, for: .seconds(1))
+        observe(isStanding: true, sent: 0.5e6, arriving: 0.5e6, for: .seconds(2))
+        #expect(gauge.isCompeting)
+        observe(isStanding: true, sent: 0.5e6, arriving: 0.5e6, for: .seconds(11))
+        #expect(!gauge.isCompeting)
+        observe(isStanding: true, sent: 0.3e6, arriving: 0.3e6, for: .milliseconds(1500))
+        #expect(gauge.isCompeting)
+    }
+
+    @Test mutating func whatDrainsEndsIt() {
+        observe(isStanding: false, sent: 1e6, arriving: 1e6, for: .seconds(1))
+        observe(isStanding: true, sent: 0.5e6, arriving: 0.5e6, for: .seconds(2))
+        observe(isStanding: true, sent: 0.5e6, arriving: 0.7e6, for: .milliseconds(800))
+        #expect(!gauge.isCompeting)
+    }
+}

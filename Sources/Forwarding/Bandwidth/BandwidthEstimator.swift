@@ -14,7 +14,10 @@ struct BandwidthEstimator {
     private static let utilisation = 0.95
     /// A queue that stands is to be gone after so long.
     private static let drainTime = 1.0
-    private static let growthPerSecond = 0.08
+    /// Additive, so that those who share a bottleneck come to share it evenly.
+    private static let growthPerSecond = 80_000.0
+    /// But no more than this part of it.
+    private static let mostGrowthPerSecond = 0.3
     /// Long after it was too much.
     private static let fastGrowthPerSecond = 0.25
     private static let calmTime = Duration.seconds(15)
@@ -26,15 +29,22 @@ struct BandwidthEstimator {
     private static let fastest = 0.3
     /// Where it is not full, the estimate falls to no less than this part of it.
     private static let caution = 0.85
+    /// A shorter queue may be what somebody else's probe leaves: whoever gives way to that gets less and less.
+    private static let probeTime = Duration.milliseconds(200)
     private static let doubtTime = Duration.milliseconds(500)
     /// The estimate is at most so many times what arrives, unless a probe has shown more.
     private static let headroom = 1.5
+    /// Beside a download, losses take it to so much of what arrives.
+    private static let yield = 0.75
+    /// What was right beside a download is right again when it turns out within this time to go on.
+    private static let yieldTime = Duration.seconds(5)
     /// After so long with a queue that did not shrink although less was sent, it is the path's own delay.
     private static let rebaseTime = Duration.seconds(4)
 
     private(set) var log = SendLog()
     private(set) var queue = QueueGauge()
     private(set) var losses = LossModel()
+    private(set) var competition = CompetitionGauge()
     private(set) var acknowledged = AcknowledgedRate()
     private(set) var probe = ProbeResult()
     /// How fast what is acknowledged was sent.
@@ -60,13 +70,15 @@ struct BandwidthEstimator {
     /// The most that arrived in the last seconds, with a minus.
     private var negativeRate = MovingMinimum(window: .seconds(3))
     private var beforeTest: Double?
+    /// The estimate when somebody else was last thought to fill the queue.
+    private var beforeYielding: (bitsPerSecond: Double, at: Instant)?
     /// Since when a queue stands.
     private var standsSince: Instant?
     private var queueSince: (at: Instant, standing: Duration)?
 
     /// What may be sent now: less than the estimate while a queue is to go away.
     var target: Double {
-        guard queue.isStanding else { return bitsPerSecond }
+        guard isQueueing else { return bitsPerSecond }
         let drain = min(0.4, queue.standing.seconds / Self.drainTime)
         return max(Self.floor, bitsPerSecond * (1 - drain))
     }
@@ -74,8 +86,8 @@ struct BandwidthEstimator {
     /// Whether the last probe has shown how little more there is.
     var isRefuted: Bool { refuted != nil }
 
-    /// Whether packets wait on the way more than they should.
-    var isQueueing: Bool { queue.isStanding }
+    /// Whether packets wait on the way more than they should, and less would wait if less were sent.
+    var isQueueing: Bool { queue.isStanding && !competition.isCompeting }
 
     /// The transport-wide sequence number of the next packet.
     var nextNumber: UInt16 { UInt16(truncatingIfNeeded: log.next) }
@@ -156,6 +168,10 @@ struct BandwidthEstimator {
         let elapsed = lastUpdate.map { min(1, (now - $0).seconds) } ?? 0
         let before = bitsPerSecond
         let rate = acknowledged.bitsPerSecond
+        if let rate, let sent = sent.bitsPerSecond {
+            let kept = 1 - min(0.5, losses.fraction)
+            noteCompetition(sent: sent * kept, arriving: rate, now: now)
+        }
         let verdict = losses.takeVerdict(isQueueing: queue.mayStand, now: now)
         if isQueueing {
             noteQueue(now: now)
@@ -167,6 +183,8 @@ struct BandwidthEstimator {
             queueSince = nil
             standsSince = nil
             switch verdict {
+            case .congested where competition.isCompeting:
+                if let rate, mayDecrease(now: now) { decrease(to: rate * Self.yield, now: now) }
             case .test, .congested:
                 if let rate { decrease(to: rate / (1 - min(0.5, losses.fraction / 2)) * Self.utilisation, now: now) }
                 beforeTest = verdict == .test ? before : nil
@@ -199,12 +217,22 @@ struct BandwidthEstimator {
         bitsPerSecond = min(Self.ceiling, max(Self.floor, bitsPerSecond))
     }
 
+    private mutating func noteCompetition(sent: Double, arriving: Double, now: Instant) {
+        let competed = competition.isCompeting
+        competition.observe(isStanding: queue.isStanding, sent: sent, arriving: arriving, now: now)
+        if competed, !competition.isCompeting { beforeYielding = (bitsPerSecond, now) }
+        if !competed, competition.isCompeting, let before = beforeYielding, now - before.at < Self.yieldTime {
+            bitsPerSecond = max(bitsPerSecond, before.bitsPerSecond)
+        }
+    }
+
     private mutating func grow(elapsed: Double, now: Instant) {
-        let isCalm = queue.standing < queue.limit / 2
+        let isCalm = queue.standing < queue.limit / 2 || competition.isCompeting
         let sinceDecrease = lastDecrease.map { now - $0 } ?? .seconds(3600)
         guard isCalm, sinceDecrease > .seconds(1) else { return }
-        let growth = sinceDecrease > Self.calmTime ? Self.fastGrowthPerSecond : Self.growthPerSecond
-        bitsPerSecond *= 1 + growth * elapsed
+        let isLong = sinceDecrease > Self.calmTime
+        let most = bitsPerSecond * (isLong ? Self.fastGrowthPerSecond : Self.mostGrowthPerSecond)
+        bitsPerSecond += (isLong ? most : min(most, Self.growthPerSecond)) * elapsed
     }
 
     /// What was sent since the last decrease has to be heard of first, where the estimate is not far beyond what arrives.
@@ -219,11 +247,13 @@ struct BandwidthEstimator {
     /// What arrives says what the bottleneck carries only where more is sent. Else somebody else fills the queue, it is jitter, or the
     /// machine at either end stood still: that has to go on for a while to mean anything.
     private mutating func decreaseForQueue(arriving rate: Double, now: Instant) {
+        let stands = standsSince.map { now - $0 } ?? .zero
+        guard stands > Self.probeTime || rate * Self.farTooMuch < bitsPerSecond else { return }
         let sent = sent.bitsPerSecond ?? bitsPerSecond
         let kept = 1 - min(0.5, losses.usual)
         if sent * kept > rate * Self.overload {
             decrease(to: max(rate * Self.utilisation, min(bitsPerSecond, sent) * Self.fastest), now: now)
-        } else if let standsSince, now - standsSince > Self.doubtTime {
+        } else if stands > Self.doubtTime {
             decrease(to: max(rate * Self.utilisation, bitsPerSecond * Self.caution), now: now)
         }
     }
