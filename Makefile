@@ -9,7 +9,7 @@ PYTEST_TWO = $(PYTEST) -n 2 --dist loadfile
 # Each builds alone.
 LAYERS = Wire Commands Negotiation Transport Forwarding Worker Control sluice sluice-load
 
-.PHONY: serve build test test-unit test-e2e networks simulate measure test-asan test-tsan bench fuzz format lint
+.PHONY: serve build test test-unit test-e2e networks simulate cases measure test-asan test-tsan bench fuzz format lint
 
 # Arguments after ARGS= go to `sluice serve`, such as ARGS="--http-listen 127.0.0.1:9000".
 serve: build
@@ -49,6 +49,13 @@ networks:
 simulate:
 	Scripts/install-dependencies test
 	SLUICE_SCENARIOS=$(or $(COUNT),10000) swift test --filter ScenarioTests
+
+# RFC 8867's cases in the simulation, for the table and the charts of Docs/Performance.md.
+cases:
+	Scripts/install-dependencies test
+	mkdir -p .build-cases
+	SLUICE_CASES=$(CURDIR)/.build-cases swift test --filter CongestionCaseTests | tee .build-cases/output.txt
+	python3 Benchmarks/Networks/report.py .build-cases
 
 # The end-to-end tests on a machine that does nothing else: a time or a rate that is not as promised fails. Elsewhere it is only told.
 measure:
