@@ -18,6 +18,7 @@ struct ForwardingBenchmark {
         var failed = false
         for viewers in [10, 100, 500] where try !measure(viewers: viewers, encodings: 1) { failed = true }
         if try !measure(viewers: 100, encodings: 2) { failed = true }
+        if try !FeedbackCosts.measure() { failed = true }
         try ControlCosts.measure()
         exit(failed ? 1 : 0)
     }
@@ -134,7 +135,7 @@ struct ForwardingBenchmark {
         return forwarded > 0 && allocated == 0
     }
 
-    private static func cpuNanoseconds() -> UInt64 {
+    static func cpuNanoseconds() -> UInt64 {
         var time = timespec()
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
         return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
@@ -146,7 +147,7 @@ struct ForwardingBenchmark {
         return unsafeBitCast(symbol, to: Counter.self)
     }()
 
-    private static func allocations() -> UInt {
+    static func allocations() -> UInt {
         guard let counter else {
             print("Allocations are not counted: start this by Benchmarks/run.")
             exit(1)

@@ -85,6 +85,16 @@ import Wire
     }
 }
 
+extension CongestionCaseTests {
+    /// Pages that are loaded beside the media, of 100 KB each.
+    @Test func besideBursts() throws {
+        var beside = CongestionCase("bursts", [(0, 1)], flows: 1, seconds: 100)
+        beside.transfers = .bursts([20, 40, 60, 80])
+        let found = beside.run()
+        #expect(found.utilisation * found.mediaShare >= 0.75)
+    }
+}
+
 /// One of the cases.
 private struct CongestionCase {
     enum Transfers {
@@ -92,6 +102,8 @@ private struct CongestionCase {
         case long
         /// So many, of 100 to 1000 KB each, with ten seconds between them on average.
         case short(Int)
+        /// Of 100 KB each, at these seconds.
+        case bursts([Double])
     }
 
     struct Result {
@@ -301,6 +313,7 @@ private struct Network {
         }
         switch plan.transfers {
         case .long: transfers = [(nil, 0)]
+        case .bursts(let times): transfers = times.map { (nil, $0) }
         case .short(let count): transfers = (0..<count).map { _ in (nil, wait()) }
         case nil: break
         }
@@ -341,10 +354,18 @@ private struct Network {
             opposite?.isPaused = false
             opposite?.tick(step, now: now)
             for place in transfers.indices {
-                if transfers[place].transfer?.isOver == true { transfers[place] = (nil, time + wait()) }
+                if transfers[place].transfer?.isOver == true {
+                    var isRepeated = false
+                    if case .short = plan.transfers { isRepeated = true }
+                    transfers[place] = (nil, isRepeated ? time + wait() : .infinity)
+                }
                 if transfers[place].transfer == nil, time >= transfers[place].startsAt {
                     var size: Int?
-                    if case .short = plan.transfers { size = Int.random(in: 100_000...1_000_000, using: &random) }
+                    switch plan.transfers {
+                    case .short: size = Int.random(in: 100_000...1_000_000, using: &random)
+                    case .bursts: size = 100_000
+                    default: break
+                    }
                     transfers[place].transfer = SimulatedTransfer(byteCount: size, now: now)
                 }
                 for number in transfers[place].transfer?.takeDue(now: now) ?? [] {

@@ -37,8 +37,6 @@ import Wire
 
 /// A camera and its viewers.
 private struct Scenario {
-    private static let videoSSRC: UInt32 = 0x2222_2222
-    private static let audioSSRC: UInt32 = 0x3333_3333
     private static let duration = Duration.seconds(20)
     /// What may pass from the handshake to the first frame.
     private static let start = Duration.seconds(4)
@@ -51,7 +49,10 @@ private struct Scenario {
         let down: Link
         let worker: Int
         let id: UInt64
-        let decoder = SimulatedDecoder(ssrc: Scenario.videoSSRC, retransmissionSSRC: Scenario.videoSSRC + 1)
+        let decoder = SimulatedDecoder(
+            ssrc: SimulatedCamera.viewerVideoSSRC,
+            retransmissionSSRC: SimulatedCamera.viewerVideoSSRC + 1
+        )
         /// When, in seconds, and what the network carries from then on; nil without a bottleneck.
         var plan: [(at: Double, bitsPerSecond: Int?)] = []
         var conditions: Link.Conditions
@@ -82,64 +83,19 @@ private struct Scenario {
         let workers = Int.random(in: 1...2, using: &random)
         simulation = try Simulation(seed: seed, workers: workers)
         let rates = Bool.random(using: &random) ? [150_000.0, 500_000, 1_700_000] : [400_000, 1_500_000]
-        let tracks = rates.indices.map { TrackID(rawValue: UInt64(11 + $0)) }
-        let audio = TrackID(rawValue: 20)
-        func parameters(_ codec: Codec, type: UInt8, sends: Bool) -> MediaParameters {
-            MediaParameters(
-                mid: codec.kind.rawValue,
-                codec: codec,
-                payloadType: type,
-                retransmissionPayloadType: codec.kind == .video ? type + 1 : nil,
-                redundancyPayloadType: codec == .opus && !sends ? 63 : nil,
-                headerExtensions: sends ? [] : [HeaderExtensionMapping(id: 5, meaning: .transportSequenceNumber)],
-                feedback: codec.kind == .audio
-                    ? [.transportWideCongestionControl]
-                    : [.nack, .pictureLossIndication, .transportWideCongestionControl],
-                allowsReducedSizeRTCP: true
-            )
-        }
-        let published =
-            tracks.enumerated().map { place, track in
-                PublishedTrack(
-                    track: track,
-                    parameters: parameters(.vp8, type: SimulatedCamera.videoPayloadType, sends: true),
-                    announcedSources: [AnnouncedSource(ssrc: SimulatedCamera.ssrc(place))]
-                )
-            } + [
-                PublishedTrack(
-                    track: audio,
-                    parameters: parameters(.opus, type: SimulatedCamera.audioPayloadType, sends: true),
-                    announcedSources: [AnnouncedSource(ssrc: SimulatedCamera.audioSSRC)]
-                )
-            ]
-        camera = SimulatedCamera(try simulation.connect(1, published: published), rates: rates)
+        camera = SimulatedCamera(
+            try simulation.connect(1, published: SimulatedCamera.published(encodings: rates.count)),
+            rates: rates
+        )
         description = "\(workers) workers, \(rates)"
         for number in 0..<UInt64.random(in: 1...2, using: &random) {
             let worker = Int.random(in: 0..<workers, using: &random)
-            let subscribed = [
-                SubscribedTrack(
-                    track: tracks[0],
-                    higherEncodings: Array(tracks[1...]),
-                    home: WorkerIndex(rawValue: 0),
-                    parameters: parameters(.vp8, type: 120, sends: false),
-                    ssrc: Self.videoSSRC,
-                    retransmissionSSRC: Self.videoSSRC + 1,
-                    cname: "c"
-                ),
-                SubscribedTrack(
-                    track: audio,
-                    home: WorkerIndex(rawValue: 0),
-                    parameters: parameters(.opus, type: 111, sends: false),
-                    ssrc: Self.audioSSRC,
-                    retransmissionSSRC: nil,
-                    cname: "c"
-                ),
-            ]
+            let subscribed = SimulatedCamera.subscribed(encodings: rates.count)
             // OpenSSL sends again by the system's clock: a handshake over a network with losses would not be the same twice.
             let client = try simulation.connect(2 + number, worker: worker, subscribed: subscribed)
             // So are the times of connectivity checks.
             client.sendsChecks = false
-            client.transportSequenceExtension = 5
+            client.transportSequenceExtension = SimulatedCamera.transportSequenceExtension
             let conditions = Self.conditions(&random)
             let down = Link(conditions, seed: seed &+ number)
             simulation.connect(
@@ -265,20 +221,21 @@ private struct Continuity {
         }
         var elements = HeaderExtensionReader(header)
         while let element = elements.next(in: bytes.span.bytes) {
-            guard element.id == 5, element.length == 2 else { continue }
+            guard element.id == SimulatedCamera.transportSequenceExtension, element.length == 2 else { continue }
             let number = UInt16(bytes[element.offset]) << 8 | UInt16(bytes[element.offset + 1])
             defer { transportNumber = number }
             if let before = transportNumber, number != before &+ 1 {
                 return "transport-wide numbers went from \(before) to \(number)"
             }
         }
-        guard header.ssrc != 0x2222_2223 else { return nil }
+        guard header.ssrc != SimulatedCamera.viewerVideoSSRC + 1 else { return nil }
         defer { timestamps[header.ssrc] = header.timestamp }
         if let before = timestamps[header.ssrc], Int32(bitPattern: header.timestamp &- before) < 0 {
             return "\(header.ssrc) went back in time"
         }
         let payload = header.payloadOffset
-        guard header.ssrc == 0x2222_2222, bytes.count > payload + 6, bytes[payload] & 0x10 != 0 else { return nil }
+        guard header.ssrc == SimulatedCamera.viewerVideoSSRC, bytes.count > payload + 6, bytes[payload] & 0x10 != 0
+        else { return nil }
         let number = (UInt16(bytes[payload + 2]) << 8 | UInt16(bytes[payload + 3])) & 0x7FFF
         defer { picture = number }
         if let before = picture, number != (before &+ 1) & 0x7FFF { return "picture \(number) follows \(before)" }

@@ -1,4 +1,4 @@
-import Commands
+package import Commands
 import Transport
 import Wire
 
@@ -85,5 +85,71 @@ package final class SimulatedCamera {
             )
             sequences[encoding] += 1
         }
+    }
+
+    // MARK: Its tracks
+
+    /// The identifier that viewers have for transport-wide sequence numbers.
+    package static let transportSequenceExtension: UInt8 = 5
+    package static let viewerVideoSSRC: UInt32 = 0x2222_2222
+    package static let viewerAudioSSRC: UInt32 = 0x3333_3333
+    private static let audioTrack = TrackID(rawValue: 20)
+
+    private static func track(_ encoding: Int) -> TrackID { TrackID(rawValue: UInt64(11 + encoding)) }
+
+    private static func parameters(_ codec: Codec, type: UInt8, sends: Bool) -> MediaParameters {
+        MediaParameters(
+            mid: codec.kind.rawValue,
+            codec: codec,
+            payloadType: type,
+            retransmissionPayloadType: codec.kind == .video ? type + 1 : nil,
+            redundancyPayloadType: codec == .opus && !sends ? 63 : nil,
+            headerExtensions: sends
+                ? [] : [HeaderExtensionMapping(id: transportSequenceExtension, meaning: .transportSequenceNumber)],
+            feedback: codec.kind == .audio
+                ? [.transportWideCongestionControl]
+                : [.nack, .pictureLossIndication, .transportWideCongestionControl],
+            allowsReducedSizeRTCP: true
+        )
+    }
+
+    /// What its publisher sends.
+    package static func published(encodings: Int) -> [PublishedTrack] {
+        (0..<encodings).map {
+            PublishedTrack(
+                track: track($0),
+                parameters: parameters(.vp8, type: videoPayloadType, sends: true),
+                announcedSources: [AnnouncedSource(ssrc: ssrc($0))]
+            )
+        } + [
+            PublishedTrack(
+                track: audioTrack,
+                parameters: parameters(.opus, type: audioPayloadType, sends: true),
+                announcedSources: [AnnouncedSource(ssrc: audioSSRC)]
+            )
+        ]
+    }
+
+    /// What a viewer is sent of it, with transport-wide feedback.
+    package static func subscribed(encodings: Int) -> [SubscribedTrack] {
+        [
+            SubscribedTrack(
+                track: track(0),
+                higherEncodings: (1..<encodings).map(track),
+                home: WorkerIndex(rawValue: 0),
+                parameters: parameters(.vp8, type: 120, sends: false),
+                ssrc: viewerVideoSSRC,
+                retransmissionSSRC: viewerVideoSSRC + 1,
+                cname: "c"
+            ),
+            SubscribedTrack(
+                track: audioTrack,
+                home: WorkerIndex(rawValue: 0),
+                parameters: parameters(.opus, type: 111, sends: false),
+                ssrc: viewerAudioSSRC,
+                retransmissionSSRC: nil,
+                cname: "c"
+            ),
+        ]
     }
 }

@@ -51,6 +51,8 @@ package final class Simulation: EngineOutput {
     package var isBlocked = false
     /// Whether what engines send goes nowhere, for benchmarks.
     package var discardsSent = false
+    /// Is told of each message that goes nowhere: to whom, how many datagrams, and the first of them.
+    package var willDiscard: ((SocketAddress, Int, UnsafeRawBufferPointer) -> Void)?
 
     /// - Parameter workers: Engines, joined by relay rings.
     package init(seed: UInt64, workers: Int = 1, limits: Limits = Limits()) throws {
@@ -79,6 +81,12 @@ package final class Simulation: EngineOutput {
     package func flush(_ batch: EgressBatch) {
         if isBlocked { return }
         if discardsSent {
+            if let willDiscard {
+                for index in 0..<batch.messageCount {
+                    let message = batch.message(at: index)
+                    willDiscard(message.destination.remote, message.segmentCount, batch.bytes(of: message))
+                }
+            }
             batch.removeAll()
             return
         }

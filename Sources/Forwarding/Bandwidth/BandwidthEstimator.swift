@@ -31,11 +31,13 @@ struct BandwidthEstimator {
     private static let caution = 0.85
     /// A shorter queue may be what somebody else's probe leaves: whoever gives way to that gets less and less.
     private static let probeTime = Duration.milliseconds(200)
-    private static let doubtTime = Duration.milliseconds(500)
+    private static let doubtTime = Duration.milliseconds(400)
     /// The estimate is at most so many times what arrives, unless a probe has shown more.
     private static let headroom = 1.5
     /// Beside a download, losses take it to so much of what arrives.
     private static let yield = 0.75
+    /// Of what there was before a download began.
+    private static let fairShare = 0.5
     /// What was right beside a download is right again when it turns out within this time to go on.
     private static let yieldTime = Duration.seconds(5)
     /// After so long with a queue that did not shrink although less was sent, it is the path's own delay.
@@ -74,6 +76,8 @@ struct BandwidthEstimator {
     private var beforeYielding: (bitsPerSecond: Double, at: Instant)?
     /// Since when a queue stands.
     private var standsSince: Instant?
+    /// What was sent, and was right, before a queue stood.
+    private var beforeQueue: Double?
     private var queueSince: (at: Instant, standing: Duration)?
 
     /// What may be sent now: less than the estimate while a queue is to go away.
@@ -175,7 +179,10 @@ struct BandwidthEstimator {
         let verdict = losses.takeVerdict(isQueueing: queue.mayStand, now: now)
         if isQueueing {
             noteQueue(now: now)
-            if standsSince == nil { standsSince = now }
+            if standsSince == nil {
+                standsSince = now
+                beforeQueue = min(before, sent.bitsPerSecond ?? before)
+            }
             if mayDecrease(now: now), let rate = acknowledged.bottleneckBitsPerSecond {
                 decreaseForQueue(arriving: rate, now: now)
             }
@@ -221,8 +228,11 @@ struct BandwidthEstimator {
         let competed = competition.isCompeting
         competition.observe(isStanding: queue.isStanding, sent: sent, arriving: arriving, now: now)
         if competed, !competition.isCompeting { beforeYielding = (bitsPerSecond, now) }
-        if !competed, competition.isCompeting, let before = beforeYielding, now - before.at < Self.yieldTime {
+        guard !competed, competition.isCompeting else { return }
+        if let before = beforeYielding, now - before.at < Self.yieldTime {
             bitsPerSecond = max(bitsPerSecond, before.bitsPerSecond)
+        } else if let before = beforeQueue {
+            bitsPerSecond = max(bitsPerSecond, before * Self.fairShare)
         }
     }
 
@@ -248,13 +258,14 @@ struct BandwidthEstimator {
     /// machine at either end stood still: that has to go on for a while to mean anything.
     private mutating func decreaseForQueue(arriving rate: Double, now: Instant) {
         let stands = standsSince.map { now - $0 } ?? .zero
-        guard stands > Self.probeTime || rate * Self.farTooMuch < bitsPerSecond else { return }
         let sent = sent.bitsPerSecond ?? bitsPerSecond
         let kept = 1 - min(0.5, losses.usual)
+        guard stands > Self.probeTime || rate * Self.farTooMuch < max(bitsPerSecond, sent * kept) else { return }
         if sent * kept > rate * Self.overload {
             decrease(to: max(rate * Self.utilisation, min(bitsPerSecond, sent) * Self.fastest), now: now)
         } else if stands > Self.doubtTime {
-            decrease(to: max(rate * Self.utilisation, bitsPerSecond * Self.caution), now: now)
+            // What was not sent was not shown to fit.
+            decrease(to: max(rate * Self.utilisation, min(bitsPerSecond, sent) * Self.caution), now: now)
         }
     }
 
