@@ -17,7 +17,7 @@ struct BandwidthEstimator {
     /// Additive, so that those who share a bottleneck come to share it evenly.
     private static let growthPerSecond = 80_000.0
     /// But no more than this part of it.
-    private static let mostGrowthPerSecond = 0.1
+    private static let mostGrowthPerSecond = 0.2
     /// Long after it was too much.
     private static let fastGrowthPerSecond = 0.25
     private static let calmTime = Duration.seconds(15)
